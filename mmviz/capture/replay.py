@@ -1,0 +1,298 @@
+"""Replay: what a real kernel was asked is asked of the simulator, and every answer is compared.
+
+    schedule     rows of a trace -> operations, each with the inner events that belong to it
+    run          one operation, done to a Machine
+    replay       all of them; compares returned pfns, inner events, and the final state, list order included
+
+No predicted pfn is ever taken from the trace. An operation starts at its first inner event: with several CPUs,
+mm_page_alloc is printed after the fact, and another CPU's operation may stand between.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from ..mm import events as ev
+from ..mm.machine import Machine, set_current
+from ..mm.page_alloc import alloc_pages_node
+from ..mm.page_free import (
+    free_pcppages_bulk,
+    free_the_page,
+    free_unref_page_commit,
+    free_unref_page_prepare,
+    page_zone,
+    refresh_cpu_vm_stats,
+)
+from ..mm.vmscan import balance_pgdat_begin, balance_pgdat_end
+from ..mm.zone import set_page_lru
+from ..trace import Event, Timeline
+from .ftrace import Row
+from .load import Capture
+from .resync import force
+from .snapshot import differences
+
+INNER = {"z", "d", "x"}
+
+
+class Operation(NamedTuple):
+    """One thing that the kernel was asked, and the inner events that the trace shows of it."""
+
+    number: int
+    row: Row
+    inner: list[Row]
+
+
+# ---------------------------------------------------------------- rows -> operations
+
+
+def schedule(rows: Sequence[Row]) -> list[Operation]:
+    """Give every inner row to its operation, and put the operations in the order in which they start."""
+    pending: dict[int, list[tuple[int, Row]]] = {}  # cpu -> zone_locked and extfrag rows, before their mm_page_alloc
+    last: dict[int, list[Any]] = {}  # cpu -> its last operation, which pcpu_drain rows may still join
+    started: list[list[Any]] = []  # [start, index, row, inner]
+    for index, row in enumerate(rows):
+        kind = row[0]
+        if kind in ("z", "x"):
+            pending.setdefault(row[1], []).append((index, row))
+        elif kind == "d":
+            _join_drain(started, last, index, row)
+        else:
+            inner = _claim(pending, row) if kind == "a" else []
+            operation = [inner[0][0] if inner else index, index, row, [inner_row for _, inner_row in inner]]
+            started.append(operation)
+            if kind in "afc":
+                last[row[1]] = operation
+    started.sort(key=lambda operation: operation[0])
+    return [Operation(number, row, inner) for _, number, row, inner in started]
+
+
+def _claim(pending: dict[int, list[tuple[int, Row]]], row: Row) -> list[tuple[int, Row]]:
+    """The rows that this mm_page_alloc has waited for; an interrupt's own allocation in between claims none."""
+    waiting = pending.get(row[1])
+    if not waiting:
+        return []
+    first = next((inner for _, inner in waiting if inner[0] == "z"), None)
+    if first is not None and (first[2] != row[2] or first[3] != row[3]) and row[2] is not None:
+        return []
+    return pending.pop(row[1])
+
+
+def _join_drain(started: list[list[Any]], last: dict[int, list[Any]], index: int, row: Row) -> None:
+    operation = last.get(row[1])
+    if operation is None or operation[2][0] == "a":  # nobody's flush: a drain from outside
+        operation = last[row[1]] = [index, index, ["drain", row[1]], []]
+        started.append(operation)
+    if not operation[3]:
+        operation[0] = index
+    operation[3].append(row)
+
+
+# ---------------------------------------------------------------- one operation
+
+
+def run(machine: Machine, operation: Operation) -> int | None:
+    """Do one operation to a machine; returns the pfn of an allocation.
+
+    Drains that no flush of the operation explains come from outside: their number is taken from the trace, their order
+    is predicted.
+    """
+    row, inner = operation.row, operation.inner
+    if not inner or inner[-1][0] != "d":
+        return _RUN[row[0]](machine, row)
+    if row[0] == "drain":
+        _drain(machine, row[1], inner)
+    else:
+        pcp = page_zone(machine, row[2]).pageset[row[1]]
+        before = pcp.count
+        _RUN[row[0]](machine, row)
+        _drain(machine, row[1], inner[before + 1 - pcp.count:])
+    return None
+
+
+def _drain(machine: Machine, cpu: int, rows: Sequence[Row]) -> None:
+    """free_pcppages_bulk for as many pages of each zone as there are rows."""
+    zones = [page_zone(machine, row[2]) for row in rows]
+    for zone in machine.zones():
+        count = sum(each is zone for each in zones)
+        if count:
+            free_pcppages_bulk(zone, min(count, zone.pageset[cpu].count), cpu)
+
+
+def _on_cpu(machine: Machine, cpu: int) -> None:
+    if machine.current.cpu != cpu:
+        set_current(machine, cpu)
+
+
+def _run_alloc(machine: Machine, row: Row) -> int | None:
+    _on_cpu(machine, row[1])
+    return alloc_pages_node(machine, row[6], row[5], row[3])
+
+
+def _run_free(machine: Machine, row: Row) -> None:
+    _on_cpu(machine, row[1])
+    free_the_page(page_zone(machine, row[2]), row[2], row[3])
+
+
+def _run_prepare(machine: Machine, row: Row) -> None:
+    free_unref_page_prepare(page_zone(machine, row[2]), row[2])
+
+
+def _run_commit(machine: Machine, row: Row) -> None:
+    _on_cpu(machine, row[1])
+    free_unref_page_commit(page_zone(machine, row[2]), row[2])
+
+
+def _run_lru(machine: Machine, row: Row) -> None:
+    set_page_lru(page_zone(machine, row[1]), row[1])
+
+
+def _run_other(machine: Machine, row: Row) -> None:
+    if row[1] == "fold":
+        refresh_cpu_vm_stats(machine, row[2])
+    for node in machine.node:
+        if row[1] == "bpe":
+            balance_pgdat_begin(node)
+        elif row[1] == "bpr":
+            balance_pgdat_end(node)
+
+
+_RUN: dict[str, Callable[[Machine, Row], int | None]] = {
+    "a": _run_alloc, "f": _run_free, "p": _run_prepare, "c": _run_commit, "l": _run_lru, "k": _run_other,
+}
+
+
+# ---------------------------------------------------------------- all of them
+
+
+class Miss(NamedTuple):
+    """Where prediction and truth part."""
+
+    number: int
+    what: str
+    predicted: object
+    truth: object
+
+
+@dataclass
+class Score:
+    """How exact a replay was; `str(score)` is its line."""
+
+    name: str
+    rows: int
+    allocs: int = 0
+    exact: int = 0
+    inner: int = 0
+    inner_exact: int = 0
+    misses: list[Miss] = field(default_factory=list)
+    final: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    finished: bool = True
+
+    @property
+    def perfect(self) -> bool:
+        """Every pfn, every inner event and the final state."""
+        return self.finished and not self.misses and not self.final
+
+    def __str__(self) -> str:
+        final = "identical" if not self.final else f"{len(self.final)}_differences"
+        return (f"{self.name} kind=page_alloc allocs={self.allocs} exact={self.exact} "
+                f"inner={self.inner_exact}/{self.inner} final={final if self.finished else 'not_reached'} "
+                f"events={self.rows} seconds={self.seconds:.1f}")
+
+
+def replay(capture: Capture, resync: bool = False) -> Score:
+    """Run a capture and compare.
+
+    Parameters
+    ----------
+    resync : bool
+        False: stop at the first miss. True: count the miss, do what the kernel did instead, and go on.
+
+    Returns
+    -------
+    Score
+    """
+    began = perf_counter()
+    score = Score(capture.name, len(capture.rows))
+    score.allocs = sum(row[0] == "a" for row in capture.rows)
+    score.inner = sum(row[0] in INNER for row in capture.rows)
+    operations = schedule(capture.rows)
+    machine = _compare_all(capture, operations, score) if not resync else _compare_and_mend(capture, operations, score)
+    if machine is not None:
+        score.final = list(differences(machine, capture.truth()))
+    score.finished = machine is not None
+    score.seconds = perf_counter() - began
+    return score
+
+
+def _compare_all(capture: Capture, operations: Sequence[Operation], score: Score) -> Machine | None:
+    """Run until the first miss; the machine at the end, or None if it was not reached."""
+    machine = capture.machine()
+    _run_until_miss(machine, operations, score)
+    return None if score.misses else machine
+
+
+def _compare_and_mend(capture: Capture, operations: list[Operation], score: Score) -> Machine:
+    """Run to the end: before each miss the state is rebuilt, and the truth put in instead of the prediction."""
+    mended: set[int] = set()
+
+    def run_or_force(machine: Machine, operation: Operation) -> None:
+        if operation.number in mended:
+            force(machine, operation.row)
+        else:
+            run(machine, operation)
+
+    line = Timeline(capture.machine(), operations, run_or_force)
+    machine: Machine = line.at(0)
+    done = 0
+    while done < len(operations):
+        done += _run_until_miss(machine, operations[done:], score)
+        if len(score.misses) > len(mended):
+            mended.add(operations[done - 1].number)
+            machine = line.at(done)
+    return machine
+
+
+def _run_until_miss(machine: Machine, operations: Sequence[Operation], score: Score) -> int:
+    """Compare until a miss or the end; how many operations were done, the missed one included."""
+    heard: list[Event] = []
+    with machine.trace.listen(heard.append, tracepoints_only=True):
+        for done, operation in enumerate(operations, 1):
+            if not _compare(machine, operation, heard, score):
+                return done
+    return len(operations)
+
+
+def _compare(machine: Machine, operation: Operation, heard: list[Event], score: Score) -> bool:
+    """Do one operation; False if an answer of it was wrong."""
+    row, expected = operation.row, operation.inner
+    heard.clear()
+    pfn = run(machine, operation)
+    predicted = [inner for event in heard if (inner := _as_inner(event, row[1]))] if heard else []
+    score.inner_exact += sum(map(list.__eq__, predicted, expected))
+    if row[0] == "a" and pfn != row[2]:
+        score.misses.append(Miss(operation.number, "pfn", pfn, row[2]))
+        return False
+    score.exact += row[0] == "a"
+    if predicted != expected:
+        score.misses.append(Miss(operation.number, "inner events", predicted, expected))
+    return predicted == expected
+
+
+def _as_inner(event: Event, cpu: int) -> Row | None:
+    """An event in the form of its row, or None if it is no inner event."""
+    if isinstance(event, ev.MmPageAllocZoneLocked):
+        return ["z", cpu, event.pfn, event.order, event.migratetype]
+    if isinstance(event, ev.MmPagePcpuDrain):
+        return ["d", cpu, event.pfn, event.migratetype]
+    if isinstance(event, ev.MmPageAllocExtfrag):
+        return ["x", cpu, event.pfn, event.alloc_order, event.fallback_order, event.alloc_migratetype,
+                event.fallback_migratetype, int(event.change_ownership)]
+    return None
+
+
+def timeline(capture: Capture) -> Timeline[Operation]:
+    """The capture as a Timeline: open one operation and you get its Recording."""
+    return Timeline(capture.machine(), schedule(capture.rows), run)

@@ -1,0 +1,249 @@
+"""What v5.4 fixes, and what a build chooses.
+
+Constants keep the kernel's own names and are plain ints: a gfp mask is a number in C, and it is one here.
+`GFP_KERNEL | __GFP_ZERO` works as in a driver. (A name that begins with two underscores cannot be used inside a
+Python class body, which mangles it; at module level and in a notebook cell it is an ordinary name.)
+
+What differs between kernels (the zones, the migratetypes, the size of a pageblock, NUMA or not) is no constant:
+it is a `Config`, one frozen value that every Machine carries.
+"""
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+TAG = "v5.4"
+
+PAGE_SHIFT = 12
+PAGE_SIZE = 1 << PAGE_SHIFT
+MAX_ORDER = 11  # exclusive in v5.4: orders 0..10
+MAX_ORDER_NR_PAGES = 1 << (MAX_ORDER - 1)
+PAGE_ALLOC_COSTLY_ORDER = 3
+
+# Migratetypes. CMA and ISOLATE are numbered by the Config: a build may have neither.
+MIGRATE_UNMOVABLE = 0
+MIGRATE_MOVABLE = 1
+MIGRATE_RECLAIMABLE = 2
+MIGRATE_PCPTYPES = 3
+MIGRATE_HIGHATOMIC = 3
+
+# include/linux/gfp.h
+__GFP_DMA = 0x1
+__GFP_HIGHMEM = 0x2
+__GFP_DMA32 = 0x4
+__GFP_MOVABLE = 0x8
+__GFP_RECLAIMABLE = 0x10
+__GFP_HIGH = 0x20
+__GFP_IO = 0x40
+__GFP_FS = 0x80
+__GFP_ZERO = 0x100
+__GFP_ATOMIC = 0x200
+__GFP_DIRECT_RECLAIM = 0x400
+__GFP_KSWAPD_RECLAIM = 0x800
+__GFP_WRITE = 0x1000
+__GFP_NOWARN = 0x2000
+__GFP_RETRY_MAYFAIL = 0x4000
+__GFP_NOFAIL = 0x8000
+__GFP_NORETRY = 0x10000
+__GFP_MEMALLOC = 0x20000
+__GFP_COMP = 0x40000
+__GFP_NOMEMALLOC = 0x80000
+__GFP_HARDWALL = 0x100000
+__GFP_THISNODE = 0x200000
+__GFP_ACCOUNT = 0x400000
+__GFP_NOLOCKDEP = 0x800000
+__GFP_BITS_MASK = 0xFFFFFF
+__GFP_RECLAIM = __GFP_DIRECT_RECLAIM | __GFP_KSWAPD_RECLAIM
+GFP_ZONEMASK = __GFP_DMA | __GFP_HIGHMEM | __GFP_DMA32 | __GFP_MOVABLE
+GFP_MOVABLE_MASK = __GFP_RECLAIMABLE | __GFP_MOVABLE
+GFP_MOVABLE_SHIFT = 3
+
+GFP_ATOMIC = __GFP_HIGH | __GFP_ATOMIC | __GFP_KSWAPD_RECLAIM
+GFP_KERNEL = __GFP_RECLAIM | __GFP_IO | __GFP_FS
+GFP_KERNEL_ACCOUNT = GFP_KERNEL | __GFP_ACCOUNT
+GFP_NOWAIT = __GFP_KSWAPD_RECLAIM
+GFP_NOIO = __GFP_RECLAIM
+GFP_NOFS = __GFP_RECLAIM | __GFP_IO
+GFP_USER = GFP_KERNEL | __GFP_HARDWALL
+GFP_DMA = __GFP_DMA
+GFP_DMA32 = __GFP_DMA32
+GFP_HIGHUSER = GFP_USER | __GFP_HIGHMEM
+GFP_HIGHUSER_MOVABLE = GFP_HIGHUSER | __GFP_MOVABLE
+GFP_TRANSHUGE_LIGHT = (GFP_HIGHUSER_MOVABLE | __GFP_COMP | __GFP_NOMEMALLOC | __GFP_NOWARN) & ~__GFP_RECLAIM
+GFP_TRANSHUGE = GFP_TRANSHUGE_LIGHT | __GFP_DIRECT_RECLAIM
+
+# Watermarks and mm/internal.h
+WMARK_MIN, WMARK_LOW, WMARK_HIGH = 0, 1, 2
+ALLOC_WMARK_MIN, ALLOC_WMARK_LOW, ALLOC_WMARK_HIGH = WMARK_MIN, WMARK_LOW, WMARK_HIGH
+ALLOC_NO_WATERMARKS = 0x4
+ALLOC_WMARK_MASK = ALLOC_NO_WATERMARKS - 1
+ALLOC_OOM = 0x8
+ALLOC_HARDER = 0x10
+ALLOC_HIGH = 0x20
+ALLOC_CPUSET = 0x40
+ALLOC_CMA = 0x80
+ALLOC_NOFRAGMENT = 0x100
+ALLOC_KSWAPD = 0x200
+
+# Per-zone counters that the allocator reads (a slice of enum zone_stat_item).
+NR_FREE_PAGES, NR_FREE_CMA_PAGES = 0, 1
+
+# Task flags, include/linux/sched.h
+PF_MEMALLOC = 0x00000800
+PF_MEMALLOC_NOFS = 0x00040000
+PF_MEMALLOC_NOIO = 0x00080000
+PF_MEMALLOC_NOCMA = 0x10000000
+
+ZONELIST_FALLBACK, ZONELIST_NOFALLBACK = 0, 1
+NUMA_NO_NODE = -1
+
+X86_64_ZONES = ("DMA", "DMA32", "Normal", "Movable")
+I386_ZONES = ("DMA", "Normal", "HighMem", "Movable")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the kernel build, or the machine, chooses.
+
+    Parameters
+    ----------
+    zone_names : tuple of str
+        The zones of enum zone_type in index order; a zone's place here is its zone index.
+    migrate_types : int
+        4 to 6: UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC, then CMA and ISOLATE where they are built in.
+    migrate_cma, migrate_isolate : int or None
+        Their numbers; None where the build has none.
+    pageblock_order : int
+        9 (2 MiB) with HUGETLB_PAGE on x86-64, else 10.
+    compaction : bool
+        CONFIG_COMPACTION: whether the slow path would compact before it reclaims.
+    numa : bool
+        CONFIG_NUMA: zonelists of two kinds, remote nodes.
+    page_offset : int
+        Where the direct map begins, without KASLR.
+    debug_guardpage_minorder : int
+        0 is off; n > 0 keeps split-off blocks below order n as guard pages (CONFIG_DEBUG_PAGEALLOC).
+
+    Notes
+    -----
+    Kernel: .config, include/linux/mmzone.h at v5.4.
+    """
+
+    zone_names: tuple[str, ...] = X86_64_ZONES
+    migrate_types: int = 6
+    migrate_cma: int | None = 4
+    migrate_isolate: int | None = 5
+    pageblock_order: int = 9
+    compaction: bool = True
+    numa: bool = True
+    page_offset: int = 0xFFFF888000000000
+    debug_guardpage_minorder: int = 0
+
+    @cached_property
+    def pageblock_nr_pages(self) -> int:
+        """Pages in a pageblock."""
+        return 1 << self.pageblock_order
+
+    def zone_idx(self, name: str) -> int:
+        """The zone index of `name`; ZONE_NORMAL where this build has no such zone, as OPT_ZONE_* does."""
+        return self.zone_names.index(name if name in self.zone_names else "Normal")
+
+    @cached_property
+    def migrate_names(self) -> tuple[str, ...]:
+        """Names by migratetype, as /proc/pagetypeinfo spells them."""
+        names = ["Unmovable", "Movable", "Reclaimable", "HighAtomic"] + ["?"] * (self.migrate_types - 4)
+        for number, name in ((self.migrate_cma, "CMA"), (self.migrate_isolate, "Isolate")):
+            if number is not None:
+                names[number] = name
+        return tuple(names)
+
+    @cached_property
+    def gfp_zone_table(self) -> tuple[int, ...]:
+        """ZONE_* by the low four gfp bits, or -1 where the kernel has VM_BUG_ON (include/linux/gfp.h:gfp_zone)."""
+        return tuple(_gfp_zone_of_bits(self, bits) for bits in range(16))
+
+
+def _gfp_zone_of_bits(config: Config, bits: int) -> int:
+    chosen = [name for bit, name in ((__GFP_DMA, "DMA"), (__GFP_HIGHMEM, "HighMem"), (__GFP_DMA32, "DMA32"))
+              if bits & bit]
+    if len(chosen) > 1:
+        return -1
+    if bits & __GFP_MOVABLE and chosen == ["HighMem"]:
+        return config.zone_idx("Movable")
+    return config.zone_idx(chosen[0] if chosen else "Normal")
+
+
+I386 = Config(zone_names=I386_ZONES, pageblock_order=10, numa=False, page_offset=0xC0000000)
+
+
+# ---------------------------------------------------------------- words for numbers
+
+_GFP_WORDS = {name: value for name, value in list(globals().items()) if name.startswith(("GFP_", "__GFP_"))
+              and not name.endswith(("MASK", "SHIFT"))}
+# As include/trace/events/mmflags.h prints them: composites first, larger before smaller.
+_COMPOSITES = ("GFP_TRANSHUGE", "GFP_TRANSHUGE_LIGHT", "GFP_HIGHUSER_MOVABLE", "GFP_HIGHUSER", "GFP_USER",
+               "GFP_KERNEL_ACCOUNT", "GFP_KERNEL", "GFP_NOFS", "GFP_ATOMIC", "GFP_NOIO", "GFP_NOWAIT")
+_PRINTED = (*_COMPOSITES, *(name for name in _GFP_WORDS if name.startswith("__GFP_") and name != "__GFP_RECLAIM"))
+
+
+def parse_gfp(text: str) -> int:
+    """The mask of a text such as ``GFP_KERNEL|__GFP_ZERO``, as ftrace prints it.
+
+    >>> hex(parse_gfp("GFP_KERNEL|__GFP_ZERO"))
+    '0xdc0'
+    """
+    mask = 0
+    for word in text.split("|"):
+        value = _GFP_WORDS.get(word)
+        if value is None:
+            value = int(word, 16) if word.lower().startswith("0x") else 0 if word == "none" else None
+        if value is None:
+            raise ValueError(f"gfp flag must be a name of include/linux/gfp.h at {TAG}, got {word!r}")
+        mask |= value
+    return mask
+
+
+@lru_cache(maxsize=512)
+def gfp_name(mask: int) -> str:
+    """The mask in words, as ftrace prints it.
+
+    >>> gfp_name(0xdc0)
+    'GFP_KERNEL|__GFP_ZERO'
+    """
+    words = []
+    for name in _PRINTED:
+        value = _GFP_WORDS[name]
+        if mask and value and mask & value == value:
+            words.append(name)
+            mask &= ~value
+    if mask:
+        words.append(hex(mask))
+    return "|".join(words) or "none"
+
+
+# ---------------------------------------------------------------- the source
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+
+
+@lru_cache(maxsize=1)
+def kernel_symbols() -> Mapping[str, tuple[str, int]]:
+    """symbol -> (file, first line at v5.4), read from data/kernel_symbols.csv; empty where there is no data folder."""
+    path = DATA / "kernel_symbols.csv"
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as lines:
+        return {row["symbol"]: (row["file"], int(row["line"])) for row in csv.DictReader(lines)}
+
+
+def source_url(symbol: str) -> str | None:
+    """A link to the source of `symbol` at v5.4, or None where the index does not know it.
+
+    >>> source_url("expand")
+    'https://elixir.bootlin.com/linux/v5.4/source/mm/page_alloc.c#L2027'
+    """
+    place = kernel_symbols().get(symbol)
+    return place and f"https://elixir.bootlin.com/linux/{TAG}/source/{place[0]}#L{place[1]}"

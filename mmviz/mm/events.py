@@ -1,0 +1,582 @@
+"""What the page allocator can say.
+
+A *change* bears the name of the kernel helper that makes it and carries plain numbers that find their place in any
+copy of the Machine: replaying the changes rebuilds the state. A *decision* is a noun and a participle, changes
+nothing, and says what was looked at and what came of it.
+
+Fields: `nid` node, `zone_idx` zone index in the node, `cpu`, `pfn` page frame number, `order` 0..10,
+`migratetype` 0..MIGRATE_TYPES-1. Counts are in pages.
+"""
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..trace import Event, event
+
+# ---------------------------------------------------------------- changes: each has a primitive in zone.py
+
+
+@event
+class AddToFreeArea(Event):
+    """A block became the first of a free list."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+    migratetype: int
+
+
+@event
+class AddToFreeAreaTail(Event):
+    """A block became the last of a free list."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+    migratetype: int
+
+
+@event
+class MoveToFreeArea(Event):
+    """A free block went over to the head of another type's list; nr_free stays."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+    migratetype: int
+
+
+@event
+class DelPageFromFreeArea(Event):
+    """A block left its free list."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+    migratetype: int
+
+
+@event
+class PcpListAdd(Event):
+    """A page was put on top of a per-CPU list."""
+
+    nid: int
+    zone_idx: int
+    cpu: int
+    migratetype: int
+    pfn: int
+
+
+@event
+class PcpListAddTail(Event):
+    """A page was put at the bottom of a per-CPU list, by a refill."""
+
+    nid: int
+    zone_idx: int
+    cpu: int
+    migratetype: int
+    pfn: int
+
+
+@event
+class PcpListDel(Event):
+    """A page left the top or the bottom of a per-CPU list."""
+
+    nid: int
+    zone_idx: int
+    cpu: int
+    migratetype: int
+    pfn: int
+
+
+@event
+class SetPcppageMigratetype(Event):
+    """page->index of a page in flight or on a per-CPU list was set to a migratetype."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    migratetype: int
+
+
+@event
+class SetPageblockMigratetype(Event):
+    """A pageblock changed its type."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    migratetype: int
+
+
+@event
+class SetPageRefcounted(Event):
+    """A block is out of the allocator's hands: its first page has one reference."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+
+
+@event
+class PageRefAdd(Event):
+    """References were added to a page, or taken without reaching zero."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    nr: int
+
+
+@event
+class MmPageFree(Event):
+    """The last reference is gone; the page forgets its owner and comes back to the allocator."""
+
+    tracepoint: ClassVar[str | None] = "kmem:mm_page_free"
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+
+
+@event
+class PrepCompoundPage(Event):
+    """A block became a compound page: one head, and tails that point to it."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+
+
+@event
+class SplitPage(Event):
+    """A block became 2^order single pages, each with a reference of its own."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+
+
+@event
+class SetPageGuard(Event):
+    """A split-off half became a guard block: on no list, and not counted as free."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+
+
+@event
+class ClearPageGuard(Event):
+    """A guard block is one no more; its buddy merges with it."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+
+
+@event
+class SetPageLRU(Event):
+    """A page went on an LRU list (it is a user's or the page cache's)."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+
+
+@event
+class ModZonePageState(Event):
+    """A counter of the zone moved: first in this CPU's difference, in the zone when that passes stat_threshold."""
+
+    nid: int
+    zone_idx: int
+    cpu: int
+    item: int
+    delta: int
+
+
+@event
+class FoldDiff(Event):
+    """A CPU's differences went into the zone's counters."""
+
+    nid: int
+    zone_idx: int
+    cpu: int
+
+
+@event
+class SetWatermarkBoost(Event):
+    """All three watermarks of a zone were raised, or let down again."""
+
+    nid: int
+    zone_idx: int
+    boost: int
+
+
+@event
+class SetBoostSeen(Event):
+    """kswapd noted the boost that it found at the start of its pass (0: the pass is over)."""
+
+    nid: int
+    zone_idx: int
+    boost: int
+
+
+@event
+class SetZoneBoosted(Event):
+    """ZONE_BOOSTED_WATERMARK was set (1) or cleared (0)."""
+
+    nid: int
+    zone_idx: int
+    value: int
+
+
+@event
+class SetReservedHighatomic(Event):
+    """nr_reserved_highatomic changed."""
+
+    nid: int
+    zone_idx: int
+    nr_pages: int
+
+
+@event
+class SetWatermarks(Event):
+    """The three marks were computed anew; the boost is zero after it."""
+
+    nid: int
+    zone_idx: int
+    wmark_min: int
+    wmark_low: int
+    wmark_high: int
+
+
+@event
+class SetCurrent(Event):
+    """Another task runs, or the same one elsewhere: CPU, PF_* flags, interrupt, real-time, OOM victim."""
+
+    cpu: int
+    flags: int
+    in_interrupt: int
+    rt_task: int
+    oom_victim: int
+
+
+# ---------------------------------------------------------------- decisions
+
+
+@event
+class Decision(Event):
+    """Base of the events that change nothing."""
+
+    decision: ClassVar[bool] = True
+
+
+@event
+class RequestPrepared(Decision):
+    """The gfp mask was read: the highest zone allowed, and the migratetype."""
+
+    gfp_mask: int
+    order: int
+    nid: int
+    high_zoneidx: int
+    migratetype: int
+
+
+@event
+class PreferredZoneChosen(Decision):
+    """The first eligible zone of the zonelist; both -1 if there is none."""
+
+    nid: int
+    zone_idx: int
+
+
+@event
+class NofragmentChosen(Decision):
+    """Whether the first pass may steal from other types."""
+
+    nid: int
+    zone_idx: int
+    alloc_flags: int
+
+
+@event
+class NofragmentDropped(Decision):
+    """ALLOC_NOFRAGMENT was taken back and the walk starts again (label retry). Reason: "remote" or "exhausted"."""
+
+    reason: str
+
+
+@event
+class ZoneTried(Decision):
+    """The next zone of the zonelist."""
+
+    nid: int
+    zone_idx: int
+    order: int
+
+
+@event
+class WatermarkChecked(Decision):
+    """free > min + reserve? `free` and `min` are what was compared, after order, reserves and privileges."""
+
+    nid: int
+    zone_idx: int
+    order: int
+    mark: int
+    free: int
+    min: int
+    reserve: int
+    ok: bool
+    reason: str
+
+
+@event
+class NodeReclaimed(Decision):
+    """node_reclaim was asked and did nothing: outcome "NOSCAN", "FULL" or "WOULD_SCAN"."""
+
+    nid: int
+    outcome: str
+
+
+@event
+class PcpListSearched(Decision):
+    """This CPU's list of one type was looked at."""
+
+    nid: int
+    zone_idx: int
+    cpu: int
+    migratetype: int
+    nr_on_list: int
+
+
+@event
+class FreeAreaSearched(Decision):
+    """One order of the buddy lists was looked at for one type."""
+
+    nid: int
+    zone_idx: int
+    order: int
+    migratetype: int
+    found: bool
+
+
+@event
+class BlockExpanded(Decision):
+    """A block of order `high` is cut down to order `low`; the lower half is kept each time."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    low: int
+    high: int
+    migratetype: int
+
+
+@event
+class GuardChecked(Decision):
+    """set_page_guard was asked whether to keep a half as a guard block."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+    guarded: bool
+
+
+@event
+class FallbackSearched(Decision):
+    """One order was looked at for a block of another type; fallback_mt is -1 if there is none."""
+
+    nid: int
+    zone_idx: int
+    order: int
+    start_mt: int
+    fallback_mt: int
+    can_steal: bool
+
+
+@event
+class StealDecided(Decision):
+    """free + alike pages against half a pageblock: does the pageblock change hands?"""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    free: int
+    alike: int
+    claimed: bool
+
+
+@event
+class BuddyChecked(Decision):
+    """Is the partner block free, and of the same order?"""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    buddy_pfn: int
+    order: int
+    is_buddy: bool
+
+
+@event
+class PcpFlushPlanned(Decision):
+    """free_pcppages_bulk chose which pages go back, oldest first, type by type."""
+
+    nid: int
+    zone_idx: int
+    cpu: int
+    count: int
+
+
+@event
+class PagesCleared(Decision):
+    """2^order pages were filled with zeros (clear_highpage for each)."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    order: int
+
+
+@event
+class ZoneStatistics(Decision):
+    """NUMA counters: "hit" or "miss" (then foreign on the preferred zone), and "local" or "other"."""
+
+    nid: int
+    zone_idx: int
+    preferred_nid: int
+    hit: bool
+    local: bool
+
+
+@event
+class HighatomicReserved(Decision):
+    """A pageblock was asked for the highatomic reserve: the limit in pages, and whether it was taken."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    nr_reserved: int
+    limit: int
+    taken: bool
+
+
+@event
+class KswapdWoken(Decision):
+    """wakeup_kswapd was called for a zone; kswapd itself is not simulated."""
+
+    nid: int
+    zone_idx: int
+    order: int
+    why: str
+
+
+@event
+class SlowpathEntered(Decision):
+    """The fast path found nothing: these flags are tried next."""
+
+    gfp_mask: int
+    order: int
+    alloc_flags: int
+
+
+@event
+class WouldReclaim(Decision):
+    """The kernel would now reclaim, compact or kill; the simulator stops. This is not the kernel's own NULL.
+
+    `what`: "compact", "reclaim".
+    """
+
+    what: str
+    order: int
+    gfp_mask: int
+
+
+@event
+class AllocationFailed(Decision):
+    """The kernel's own NULL (label nopage); `warned` if it would print a page allocation failure."""
+
+    order: int
+    gfp_mask: int
+    warned: bool
+
+
+@event
+class Warned(Decision):
+    """WARN_ON_ONCE: the kernel would print a warning and go on."""
+
+    text: str
+
+
+@event
+class BadPage(Decision):
+    """"BUG: Bad page state": a page from a free list is not as a free page should be, and is leaked."""
+
+    nid: int
+    zone_idx: int
+    pfn: int
+    refcount: int
+
+
+@event
+class MmPageAlloc(Decision):
+    """A request ended; pfn is -1 if it got nothing."""
+
+    tracepoint: ClassVar[str | None] = "kmem:mm_page_alloc"
+    pfn: int
+    order: int
+    migratetype: int
+    gfp_mask: int
+
+
+@event
+class MmPageAllocZoneLocked(Decision):
+    """A block left the buddy lists, under zone->lock; `percpu_refill` if it is to go to a per-CPU list."""
+
+    tracepoint: ClassVar[str | None] = "kmem:mm_page_alloc_zone_locked"
+    pfn: int
+    order: int
+    migratetype: int
+    percpu_refill: bool
+
+
+@event
+class MmPagePcpuDrain(Decision):
+    """A page of a per-CPU list went back to the buddy lists."""
+
+    tracepoint: ClassVar[str | None] = "kmem:mm_page_pcpu_drain"
+    pfn: int
+    order: int
+    migratetype: int
+
+
+@event
+class MmPageFreeBatched(Decision):
+    """A page of a list was committed to the per-CPU lists."""
+
+    tracepoint: ClassVar[str | None] = "kmem:mm_page_free_batched"
+    pfn: int
+
+
+@event
+class MmPageAllocExtfrag(Decision):
+    """A block of another type was taken; `change_ownership` if its pageblock now has the taker's type."""
+
+    tracepoint: ClassVar[str | None] = "kmem:mm_page_alloc_extfrag"
+    pfn: int
+    alloc_order: int
+    fallback_order: int
+    alloc_migratetype: int
+    fallback_migratetype: int
+    change_ownership: bool

@@ -1,0 +1,249 @@
+"""Machine: the nodes, zones and CPUs that one Trace reports of.
+
+A Machine is data. It is made by `boot` (sizes), by a capture (a real kernel's state), or by `copy`; the functions of
+mmviz.mm work on it. `apply` puts one recorded change into it, by the primitive that made the change.
+"""
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import CaptureError
+from ..kernel import MAX_ORDER, Config
+from ..trace import Event, Trace
+from . import events as ev
+from .zone import PRIMITIVES, FreeArea, PerCpuPages, Zone
+from .zonelist import Zonelist, build_all_zonelists
+
+FORMAT = 1  # of a saved Machine
+
+
+@dataclass(slots=True)
+class Task:
+    """Who asks: a slice of struct task_struct and of where it runs. Changed by `set_current` alone."""
+
+    cpu: int = 0
+    flags: int = 0
+    in_interrupt: int = 0
+    rt_task: int = 0
+    oom_victim: int = 0
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Node:
+    """pg_data_t: the zones of a node (None where the build has the zone and the node has not), and its zonelists.
+
+    `reclaimable_pages` against `min_reclaimable_pages` decide what node_reclaim answers.
+    """
+
+    node_zones: list[Zone | None]
+    cpus: list[int]
+    node_zonelists: list[Zonelist] = field(default_factory=list)
+    reclaimable_pages: int = 0
+    min_reclaimable_pages: int = 0
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Machine:
+    """All of a machine that the page allocator knows.
+
+    Attributes
+    ----------
+    config : Config
+        What the build chooses.
+    node : list of Node
+    cpu_to_node : list of int
+        The node of each CPU.
+    distance : list of list of int
+        SLIT distances between nodes; 10 is local.
+    current : Task
+        Who asks next.
+    page_group_by_mobility_disabled : bool
+        True on machines too small for migratetypes.
+    strict : bool
+        True: a double free is a KernelBug. False: go on as a plain v5.4 does.
+    by_hand : tuple of str
+        What `boot` was told instead of computing it, for pictures and texts to say so.
+    """
+
+    config: Config
+    node: list[Node]
+    cpu_to_node: list[int]
+    distance: list[list[int]]
+    current: Task = field(default_factory=Task)
+    trace: Trace = field(default_factory=Trace)
+    page_group_by_mobility_disabled: bool = False
+    node_reclaim_mode: int = 0
+    strict: bool = True
+    by_hand: tuple[str, ...] = ()
+    populated: tuple[Zone, ...] = ()
+
+    def zones(self) -> tuple[Zone, ...]:
+        """The zones, node by node, lowest index first."""
+        return self.populated
+
+    def zone(self, name: str, nid: int = 0) -> Zone:
+        """A zone by its name, as in ``machine.zone("DMA32")``; KeyError says which there are."""
+        for zone in self.populated:
+            if zone.name == name and zone.nid == nid:
+                return zone
+        labels = ", ".join(zone.label for zone in self.populated)
+        raise KeyError(f"zone must be one of {labels}, got {name!r} of node {nid}")
+
+    # -- a copy, a step
+
+    def copy(self) -> Machine:
+        """A Machine that shares nothing with this one, and has nobody listening."""
+        twin = Machine(self.config, [], self.cpu_to_node[:], [row[:] for row in self.distance],
+                       Task(*asdict(self.current).values()), Trace(), self.page_group_by_mobility_disabled,
+                       self.node_reclaim_mode, self.strict, self.by_hand)
+        for node in self.node:
+            zones = [zone and zone.copy(twin) for zone in node.node_zones]
+            twin.node.append(Node(zones, node.cpus[:], [], node.reclaimable_pages, node.min_reclaimable_pages))
+        for ours, theirs in zip(twin.node, self.node, strict=True):
+            ours.node_zonelists = [[tuple(twin._same_zone(zone) for zone in zones) for zones in zonelist]
+                                   for zonelist in theirs.node_zonelists]
+        twin.populated = tuple(twin._same_zone(zone) for zone in self.populated)
+        return twin
+
+    def _same_zone(self, zone: Zone) -> Zone:
+        twin = self.node[zone.nid].node_zones[zone.zone_idx]
+        assert twin is not None
+        return twin
+
+    def apply(self, event: Event) -> None:
+        """Make the change that `event` reports; a decision changes nothing."""
+        if event.decision:
+            return None
+        if isinstance(event, ev.SetCurrent):
+            return set_current(self, *event.values())
+        nid, zone_idx, *arguments = event.values()
+        PRIMITIVES[type(event)](self.node[nid].node_zones[zone_idx], *arguments)
+
+    # -- reading
+
+    def __eq__(self, other: object) -> bool:
+        """The same state, list order included; who listens does not matter."""
+        return isinstance(other, Machine) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Machine({', '.join(f'{zone.label} {zone.spanned_pages} pages' for zone in self.populated)})"
+
+    def __str__(self) -> str:
+        """As /proc/buddyinfo, with the pages on per-CPU lists behind it."""
+        lines = []
+        for zone in self.populated:
+            counts = "".join(f"{area.nr_free:>6} " for area in zone.free_area)
+            piles = " ".join(f"cpu{cpu}:{pcp.count}" for cpu, pcp in enumerate(zone.pageset))
+            lines.append(f"Node {zone.nid}, zone {zone.name:>8} {counts} pcp {piles}")
+        return "\n".join(lines + ([f"set by hand: {', '.join(self.by_hand)}"] if self.by_hand else []))
+
+    # -- keeping
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as plain data, for `from_dict`; equal states give equal dicts."""
+        return {
+            "format": FORMAT, "config": _config_to_dict(self.config), "cpu_to_node": self.cpu_to_node,
+            "distance": self.distance, "current": asdict(self.current), "node_reclaim_mode": self.node_reclaim_mode,
+            "page_group_by_mobility_disabled": self.page_group_by_mobility_disabled, "strict": self.strict,
+            "by_hand": list(self.by_hand), "zones": [_zone_to_dict(zone) for zone in self.populated],
+            "nodes": [[node.reclaimable_pages, node.min_reclaimable_pages] for node in self.node],
+        }
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Machine:
+        """The Machine that `to_dict` described."""
+        if saved.get("format") != FORMAT:
+            raise CaptureError(f"machine format must be {FORMAT}, got {saved.get('format')!r}")
+        config = Config(**{**saved["config"], "zone_names": tuple(saved["config"]["zone_names"])})
+        machine = cls(config, [], saved["cpu_to_node"], saved["distance"], Task(**saved["current"]), Trace(),
+                      saved["page_group_by_mobility_disabled"], saved["node_reclaim_mode"], saved["strict"],
+                      tuple(saved["by_hand"]))
+        for nid, (reclaimable, minimum) in enumerate(saved["nodes"]):
+            cpus = [cpu for cpu, n in enumerate(machine.cpu_to_node) if n == nid]
+            machine.node.append(Node([None] * len(config.zone_names), cpus, [], reclaimable, minimum))
+        for data in saved["zones"]:
+            machine.node[data["nid"]].node_zones[data["zone_idx"]] = _zone_from_dict(machine, data)
+        machine.populated = tuple(zone for node in machine.node for zone in node.node_zones if zone is not None)
+        build_all_zonelists(machine)
+        return machine
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to a gzipped JSON file; the same state gives the same bytes."""
+        Path(path).write_bytes(gzip.compress(json.dumps(self.to_dict(), separators=(",", ":")).encode(), mtime=0))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Machine:
+        """Read what `save` wrote; CaptureError if the file is not that."""
+        try:
+            return cls.from_dict(json.loads(gzip.decompress(Path(path).read_bytes())))
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            raise CaptureError(f"{path}: not a saved machine of format {FORMAT}: {error!r}") from error
+
+
+def set_current(machine: Machine, cpu: int, flags: int = 0, in_interrupt: int = 0, rt_task: int = 0,
+                oom_victim: int = 0) -> None:
+    """Let another task ask from here on: on this CPU, with these PF_* flags. The primitive of SetCurrent.
+
+    Raises
+    ------
+    ValueError
+        If the machine has no such CPU.
+    """
+    if not 0 <= cpu < len(machine.cpu_to_node):
+        raise ValueError(f"cpu must be 0 to {len(machine.cpu_to_node) - 1}, got {cpu}")
+    machine.current = Task(cpu, flags, in_interrupt, rt_task, oom_victim)
+    if machine.trace.on:
+        machine.trace.emit(ev.SetCurrent(cpu, flags, in_interrupt, rt_task, oom_victim))
+
+
+# ---------------------------------------------------------------- plain data
+
+_PLAIN = ("nid", "zone_idx", "name", "zone_start_pfn", "spanned_pages", "present_pages", "managed_pages", "_watermark",
+          "lowmem_reserve", "watermark_boost", "boosted", "nr_reserved_highatomic", "percpu_drift_mark",
+          "nr_isolate_pageblock", "vm_stat", "boost_seen")
+_SPARSE = ("pageblock", "index", "allocated", "refcount", "compound", "guard")
+
+
+def _config_to_dict(config: Config) -> dict[str, Any]:
+    return {**asdict(config), "zone_names": list(config.zone_names)}
+
+
+def _zone_to_dict(zone: Zone) -> dict[str, Any]:
+    plain = {name: getattr(zone, name) for name in _PLAIN}
+    sparse = {name: [[pfn, getattr(zone, name)[pfn]] for pfn in sorted(getattr(zone, name))] for name in _SPARSE}
+    free = [[list(pages) for pages in area.free_list] for area in zone.free_area]
+    untouched = [zone.untouched.start, zone.untouched.stop, zone.untouched.step] if zone.untouched else [0, 0, 1]
+    pcp = [[p.count, p.high, p.batch, p.stat_threshold, p.vm_stat_diff, [list(pages) for pages in p.lists]]
+           for p in zone.pageset]
+    return {**plain, **sparse, "free": free, "nr_free": [area.nr_free for area in zone.free_area],
+            "untouched": untouched, "lru": sorted(zone.lru), "pageset": pcp}
+
+
+def _zone_from_dict(machine: Machine, data: dict[str, Any]) -> Zone:
+    pageset = [_pcp_from_list(saved) for saved in data["pageset"]]
+    areas = [FreeArea(machine.config.migrate_types) for _ in range(MAX_ORDER)]
+    parts: dict[str, Any] = {name: data[name][:] if isinstance(data[name], list) else data[name] for name in _PLAIN}
+    parts |= {name: dict(data[name]) for name in _SPARSE}
+    zone = Zone(machine, free_area=areas, pageset=pageset, trace=machine.trace, **parts)
+    zone.untouched, zone.lru = range(*data["untouched"]), set(data["lru"])
+    for order, (area, lists, nr_free) in enumerate(zip(areas, data["free"], data["nr_free"], strict=True)):
+        area.nr_free = nr_free
+        for migratetype, pages in enumerate(lists):
+            area.free_list[migratetype].update(dict.fromkeys(pages))
+            zone.buddy.update((pfn, (order, migratetype)) for pfn in pages)
+    return zone
+
+
+def _pcp_from_list(saved: list[Any]) -> PerCpuPages:
+    count, high, batch, stat_threshold, diff, lists = saved
+    pcp = PerCpuPages(high, batch, stat_threshold)
+    pcp.count, pcp.vm_stat_diff = count, diff[:]
+    for pages, saved_pages in zip(pcp.lists, lists, strict=True):
+        pages.extend(saved_pages)
+    return pcp
