@@ -40,6 +40,12 @@ _LAZY = {
     "narrate": "mmviz.narrate:narrate", "sentence": "mmviz.narrate:sentence",
     "load_capture": "mmviz.capture.load:load_capture", "replay": "mmviz.capture.replay:replay",
     "timeline": "mmviz.capture.replay:timeline", "read_proc": "mmviz.capture.proc:read_proc",
+    "Scene": "mmviz.draw.scene:Scene", "draw_frames": "mmviz.draw.frames:draw_frames",
+    "draw_free_area": "mmviz.draw.free_area:draw_free_area", "draw_split_tree": "mmviz.draw.split_tree:draw_split_tree",
+    "draw_pcp": "mmviz.draw.pcp:draw_pcp", "draw_watermarks": "mmviz.draw.watermarks:draw_watermarks",
+    "draw_calls": "mmviz.draw.calls:draw_calls", "draw_map": "mmviz.draw.map:draw_map",
+    "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
+    "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel",
 }
 
 

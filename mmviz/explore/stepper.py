@@ -1,0 +1,158 @@
+"""A recording and a picture make a widget.
+
+    Stepper(recording, draw_frames)
+
+draws the picture for every step there is, hands all of them to the browser at once, and is done: no kernel is asked
+while you step. `draw` is called as ``draw(state, step)``, with the state after the step; before the first step it is
+called with None for the step.
+
+The same data serves three places: live in JupyterLab (an anywidget), in a saved page or an offline deck (the player
+that `use()` brings), and as a film strip where no script may run. What a notebook keeps is the last two.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import anywidget
+import traitlets
+
+from ..draw.scene import Scene
+from ..kernel import source_url
+from . import page
+from .coding import CallLine, Encoder
+from .page import HERE, block
+
+MOST_STEPS = 2000
+MOST_BYTES = 38_000  # of a saved output; the rest of 40 KB is for what the notebook puts around it
+START = "Before the first step."
+
+Draw = Callable[[Any, Any], Scene]
+Say = Callable[[Any], str]
+
+
+class Frame(NamedTuple):
+    """One step, drawn; number 0 is the state before the first."""
+
+    number: int
+    step: Any
+    sentence: str
+    scene: Scene
+
+
+def frames(recording: Any, draw: Draw, say: Say | None = None, only: Container[int] | None = None) -> Iterator[Frame]:
+    """The steps of a recording with their pictures, in turn: every step, or `only` some."""
+    say = say or _narrator()
+    states = recording.states() if hasattr(recording, "states") else map(recording.at, range(len(recording) + 1))
+    for i, state in zip(range(len(recording) + 1), states, strict=False):
+        if only is not None and i not in only:
+            continue
+        step = recording[i - 1] if i else None
+        try:
+            yield Frame(i, step, say(step.event) if step else START, draw(state, step))
+        except Exception as error:
+            error.add_note(f"while drawing step {i} of {len(recording)}: {step.event if step else 'the start'}")
+            raise
+
+
+def _narrator() -> Say:
+    from .. import narrate
+    found: Say = narrate.sentence
+    return found
+
+
+def call_lines(stack: Iterable[Any]) -> list[CallLine]:
+    """The call stack of a step, outermost first, as the outline shows it."""
+    return [CallLine(frame.symbol, ", ".join(f"{name}={value}" for name, value in frame.args if value != "..."),
+                     frame.file, source_url(frame.symbol) or "") for frame in stack]
+
+
+def still(frame: Frame, length: int) -> str:
+    """One picture of a film strip."""
+    return page.still(frame.scene, f"Step {frame.number} of {length}.", frame.sentence)
+
+
+def place(at: int, length: int) -> int:
+    """A step number 0 to `length`; negative ones count from the end."""
+    if not -length - 1 <= at <= length:
+        raise ValueError(f"step must be 0 to {length}, got {at}")
+    return at % (length + 1)
+
+
+class Stepper(anywidget.AnyWidget):
+    """A recording, one step at a time, forward and back.
+
+    Parameters
+    ----------
+    recording : Recording
+        What happened.
+    draw : callable
+        ``draw(state, step) -> Scene``.
+    at : int, optional
+        The step to open at: 0 is before the first, -1 the last.
+    label : str, optional
+        The heading; the scene's title if not given.
+    strip : sequence of int, optional
+        The steps of the film strip. If not given: first, middle and last, as far as they fit in 40 KB.
+    say : callable, optional
+        ``say(event) -> str``, one sentence; `mmviz.narrate.sentence` if not given.
+    """
+
+    _esm = HERE / "player.js"
+    _css = HERE / "player.css"
+    data = traitlets.Unicode().tag(sync=True)
+    step = traitlets.Int(0).tag(sync=True)
+
+    def __init__(self, recording: Any, draw: Draw, at: int | None = None, label: str | None = None, *,
+                 strip: Sequence[int] | None = None, say: Say | None = None) -> None:
+        self._length = _checked_length(recording)
+        self._chosen = strip is not None
+        wanted = [place(i, self._length) for i in (strip if strip is not None else (0, self._length // 2, -1))]
+        start = place(at or 0, self._length)
+        encoder, stills = Encoder(), {}
+        for frame in frames(recording, draw, say):
+            _add(encoder, frame)
+            if frame.number in wanted:
+                stills[frame.number] = still(frame, self._length)
+        self._stills = stills
+        story = encoder.finish() | {"label": label or "", "start": start}
+        super().__init__(data=json.dumps(story, separators=(",", ":"), ensure_ascii=False), step=start)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __repr__(self) -> str:
+        return f"Stepper({self._length} step{'s' * (self._length != 1)})"
+
+    def on_pick(self, callback: Callable[[str, int], object]) -> None:
+        """Call ``callback(key, step)`` when a mark is clicked in the live widget."""
+        def heard(widget: Any, content: dict[str, Any], buffers: Any) -> None:
+            if "pick" in content:
+                callback(content["pick"]["key"], content["pick"]["step"])
+        self.on_msg(heard)
+
+    def html(self) -> str:
+        """The stepper for a page without a kernel: data, and a film strip as large as the output may be."""
+        stills = list(self._stills.values())
+        while not self._chosen and len(stills) > 1 and len(block(self.data, stills).encode()) > MOST_BYTES:
+            del stills[len(stills) - 2]  # the middle goes first, then the start; the end stays
+        return block(self.data, stills)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        found = super()._repr_mimebundle_(**kwargs)
+        data, metadata = found if isinstance(found, tuple) else (found, {})
+        return {**(data or {}), "text/plain": repr(self), "text/html": self.html()}, metadata
+
+
+def _checked_length(recording: Any) -> int:
+    length = len(recording)
+    if length > MOST_STEPS:
+        raise ValueError(f"a Stepper takes up to {MOST_STEPS:,} steps, got {length:,}: "
+                         "make a Timeline and open one operation of it, Stepper(timeline.open(i), draw)")
+    return length
+
+
+def _add(encoder: Encoder, frame: Frame) -> None:
+    step = frame.step
+    encoder.add(frame.scene, frame.sentence, call_lines(step.stack) if step else (), bool(step and step.event.decision))

@@ -1,0 +1,255 @@
+"""An event as one plain sentence, a recording as a call tree like ftrace's function_graph.
+
+A sentence names what the event is about by the words of its Config: zone names, migratetypes. A template that is not
+enough is a function of the event.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .kernel import Config, gfp_name
+from .mm import events as ev
+from .trace import Call, Event, Recording, Step
+
+ITEMS = ("the free counter", "the free CMA counter")
+
+
+def sentence(event: Event, config: Config | None = None) -> str:
+    """What `event` says, in one sentence.
+
+    Parameters
+    ----------
+    config : Config
+        Gives zones and migratetypes their names; the default is x86-64 with CMA and ISOLATE.
+
+    Examples
+    --------
+    >>> sentence(ev.BuddyChecked(0, 1, 0x1000, 0x1001, 0, False))
+    'The buddy of 0x1000 at order 0 is 0x1001: not free at that order, so the merging stops.'
+    """
+    template = _SENTENCES[type(event)]
+    words = _words(event, config or Config())
+    return template(words) if callable(template) else template.format_map(words)
+
+
+def _words(event: Event, config: Config) -> dict[str, Any]:
+    words: dict[str, Any] = dict(zip(event.__slots__, event.values(), strict=True))
+    for name in ("migratetype", "start_mt", "fallback_mt", "alloc_migratetype", "fallback_migratetype"):
+        number = words.get(name)
+        if isinstance(number, int) and 0 <= number < config.migrate_types:
+            words[f"{name}_name"] = config.migrate_names[number].upper()
+    zone_idx = words.get("zone_idx", -1)
+    words["zone"] = config.zone_names[zone_idx] if zone_idx >= 0 else "none"
+    words["high_zone"] = config.zone_names[words.get("high_zoneidx", 0)]
+    if "order" in words:
+        words["pages"] = _pages(1 << words["order"])
+    if "gfp_mask" in words:
+        words["gfp"] = gfp_name(words["gfp_mask"])
+    return words
+
+
+def _pages(count: int) -> str:
+    return "1 page" if count == 1 else f"{count:,} pages"
+
+
+# ---------------------------------------------------------------- sentences that need a choice
+
+
+def _watermark(w: dict[str, Any]) -> str:
+    terms = f"{w['free']:,} free against {w['min']:,}" + (f" + {w['reserve']:,} in reserve" if w["reserve"] else "")
+    if w["ok"]:
+        return f"Zone {w['zone']}: {terms}. More, so the request may pass."
+    if w["free"] <= w["min"] + w["reserve"]:
+        return f"Zone {w['zone']}: {terms}. Not more, so the zone is passed over."
+    return f"Zone {w['zone']}: {terms}. Enough pages, but no block of order {w['order']} or above: passed over."
+
+
+def _fallback(w: dict[str, Any]) -> str:
+    if w["fallback_mt"] < 0:
+        return f"Order {w['order']}: no other type has a block."
+    how = "and the rest of its pageblock may go too" if w["can_steal"] else "but the rest of its pageblock may not go"
+    return f"Order {w['order']}: {w['fallback_mt_name']} has a block, {how}."
+
+
+def _buddy(w: dict[str, Any]) -> str:
+    verdict = "free at that order, so it can merge" if w["is_buddy"] else \
+        "not free at that order, so the merging stops"
+    return f"The buddy of {w['pfn']:#x} at order {w['order']} is {w['buddy_pfn']:#x}: {verdict}."
+
+
+def _pcp_searched(w: dict[str, Any]) -> str:
+    found = f"holds {_pages(w['nr_on_list'])}" if w["nr_on_list"] else "is empty: a batch is fetched first"
+    return f"CPU {w['cpu']}'s own {w['migratetype_name']} list of zone {w['zone']} {found}."
+
+
+def _expanded(w: dict[str, Any]) -> str:
+    if w["low"] == w["high"]:
+        return f"Block {w['pfn']:#x} has the right size: nothing is cut."
+    return f"Block {w['pfn']:#x} is cut from order {w['high']} down to {w['low']}; the lower half is kept each time."
+
+
+def _mod_state(w: dict[str, Any]) -> str:
+    counter = ITEMS[w["item"]].capitalize()
+    return f"{counter} of zone {w['zone']} moves by {w['delta']:+,}, in CPU {w['cpu']}'s difference first."
+
+
+def _statistics(w: dict[str, Any]) -> str:
+    where = "the node that was asked" if w["hit"] else f"another node than {w['preferred_nid']}, which was asked"
+    return f"The page is of {where}, and {'local to' if w['local'] else 'remote from'} this CPU."
+
+
+def _mm_page_alloc(w: dict[str, Any]) -> str:
+    if w["pfn"] < 0:
+        return f"The request for {w['pages']} ({w['gfp']}) gets nothing."
+    return f"The request for {w['pages']} ({w['gfp']}) gets {w['pfn']:#x}."
+
+
+def _failed(w: dict[str, Any]) -> str:
+    warning = "and prints a warning" if w["warned"] else "and says nothing of it"
+    return f"The kernel's own NULL: it may not reclaim for {w['gfp']}, returns nothing, {warning}."
+
+
+def _would_reclaim(w: dict[str, Any]) -> str:
+    what = "compact memory, then reclaim" if w["what"] == "compact" else "reclaim memory"
+    return f"Here the kernel would {what}, and the simulator stops: this is no answer of the kernel."
+
+
+def _nofragment(w: dict[str, Any]) -> str:
+    if w["alloc_flags"] & 0x100:
+        return "The first pass may not steal from other types: ALLOC_NOFRAGMENT."
+    return "The first pass may steal from other types if it must."
+
+
+def _reserved(w: dict[str, Any]) -> str:
+    verdict = "is reserved for atomic requests" if w["taken"] else "is not reserved"
+    return f"The pageblock of {w['pfn']:#x} {verdict} ({w['nr_reserved']:,} pages reserved, limit {w['limit']:,})."
+
+
+def _zone_locked(w: dict[str, Any]) -> str:
+    goal = "for the per-CPU list" if w["percpu_refill"] else "for the request"
+    return f"{w['pfn']:#x}, order {w['order']}, leaves the buddy lists {goal}."
+
+
+def _extfrag(w: dict[str, Any]) -> str:
+    owner = "and so does its pageblock" if w["change_ownership"] else "its pageblock stays as it was"
+    return (f"{w['pfn']:#x}, order {w['fallback_order']}, goes over from {w['fallback_migratetype_name']} to "
+            f"{w['alloc_migratetype_name']}; {owner}.")
+
+
+_SENTENCES: dict[type[Event], str | Callable[[dict[str, Any]], str]] = {
+    ev.AddToFreeArea: "Block {pfn:#x} goes to the head of the order-{order} {migratetype_name} list.",
+    ev.AddToFreeAreaTail: "Block {pfn:#x} goes to the tail of the order-{order} {migratetype_name} list: "
+                          "the block beside its parent is free, so a merge is likely soon.",
+    ev.MoveToFreeArea: "Free block {pfn:#x} moves to the head of the order-{order} {migratetype_name} list.",
+    ev.DelPageFromFreeArea: "Block {pfn:#x} leaves the order-{order} {migratetype_name} list.",
+    ev.PcpListAdd: "Page {pfn:#x} goes on top of CPU {cpu}'s {migratetype_name} list.",
+    ev.PcpListAddTail: "Page {pfn:#x} goes to the bottom of CPU {cpu}'s {migratetype_name} list.",
+    ev.PcpListDel: "Page {pfn:#x} leaves CPU {cpu}'s {migratetype_name} list.",
+    ev.SetPcppageMigratetype: "Page {pfn:#x} carries its type along: {migratetype_name}.",
+    ev.SetPageblockMigratetype: "The pageblock of {pfn:#x} is now {migratetype_name}.",
+    ev.SetPageRefcounted: "{pages} from {pfn:#x} on are out of the allocator's hands: one reference.",
+    ev.PageRefAdd: "The references of page {pfn:#x} change by {nr:+}.",
+    ev.MmPageFree: "The last reference to {pfn:#x} (order {order}) is gone: it comes back.",
+    ev.PrepCompoundPage: "{pages} from {pfn:#x} on become one compound page.",
+    ev.SplitPage: "The block at {pfn:#x} becomes {pages} of their own.",
+    ev.SetPageGuard: "The half at {pfn:#x}, order {order}, becomes a guard block: on no list.",
+    ev.ClearPageGuard: "The guard block at {pfn:#x}, order {order}, is one no more.",
+    ev.SetPageLRU: "Page {pfn:#x} goes on an LRU list.",
+    ev.ModZonePageState: _mod_state,
+    ev.FoldDiff: "CPU {cpu}'s differences go into the counters of zone {zone}.",
+    ev.SetWatermarkBoost: "The boost of zone {zone}'s watermarks is now {boost:,} pages.",
+    ev.SetBoostSeen: "kswapd notes a boost of {boost:,} pages in zone {zone}.",
+    ev.SetZoneBoosted: "Zone {zone}'s flag ZONE_BOOSTED_WATERMARK is now {value}.",
+    ev.SetReservedHighatomic: "Zone {zone} now keeps {nr_pages:,} pages for atomic requests.",
+    ev.SetWatermarks: "Zone {zone}'s marks are now {wmark_min:,}, {wmark_low:,} and {wmark_high:,} pages.",
+    ev.SetCurrent: "Another task asks: CPU {cpu}.",
+    ev.RequestPrepared: "A request for {pages} ({gfp}): zone {high_zone} or below, type {migratetype_name}.",
+    ev.PreferredZoneChosen: "The walk begins at zone {zone} of node {nid}.",
+    ev.NofragmentChosen: _nofragment,
+    ev.NofragmentDropped: "Nothing clean was found ({reason}): the walk starts again, and may steal.",
+    ev.ZoneTried: "Zone {zone} of node {nid} is tried.",
+    ev.WatermarkChecked: _watermark,
+    ev.NodeReclaimed: "node_reclaim of node {nid} answers {outcome}.",
+    ev.PcpListSearched: _pcp_searched,
+    ev.FreeAreaSearched: lambda w: f"Order {w['order']}, {w['migratetype_name']}: "
+                                   f"{'a block is there' if w['found'] else 'the list is empty'}.",
+    ev.BlockExpanded: _expanded,
+    ev.GuardChecked: lambda w: f"The half at {w['pfn']:#x}, order {w['order']}, "
+                               f"{'is kept as guard' if w['guarded'] else 'is no guard: it goes back to a free list'}.",
+    ev.FallbackSearched: _fallback,
+    ev.StealDecided: lambda w: f"{w['free']} free and {w['alike']} alike pages: the pageblock "
+                               f"{'changes hands' if w['claimed'] else 'stays with its owner'}.",
+    ev.BuddyChecked: _buddy,
+    ev.PcpFlushPlanned: "CPU {cpu} gives {count:,} pages of zone {zone} back: the oldest of each type in turn.",
+    ev.PagesCleared: "{pages} from {pfn:#x} on are filled with zeros.",
+    ev.ZoneStatistics: _statistics,
+    ev.HighatomicReserved: _reserved,
+    ev.KswapdWoken: "kswapd of node {nid} is woken ({why}); it is not simulated.",
+    ev.SlowpathEntered: "The fast path found nothing. The slow path tries again, down to the MIN mark.",
+    ev.WouldReclaim: _would_reclaim,
+    ev.AllocationFailed: _failed,
+    ev.Warned: "The kernel would warn: {text}.",
+    ev.BadPage: "BUG: Bad page state: {pfn:#x} has {refcount} references on a free list. It is left out for good.",
+    ev.MmPageAlloc: _mm_page_alloc,
+    ev.MmPageAllocZoneLocked: _zone_locked,
+    ev.MmPagePcpuDrain: "Page {pfn:#x} is back on the buddy lists, type {migratetype_name}.",
+    ev.MmPageFreeBatched: "Page {pfn:#x} of the list is committed.",
+    ev.MmPageAllocExtfrag: _extfrag,
+}
+
+
+# ---------------------------------------------------------------- the call tree
+
+
+def narrate(recording: Recording, events: bool = True) -> str:
+    """The recording as an indented call tree, with the sentence of each event where it happened.
+
+    Parameters
+    ----------
+    events : bool
+        False: the calls alone.
+
+    Examples
+    --------
+    >>> import mmviz as mv
+    >>> with mv.record(mv.toy(4)) as rec:
+    ...     pfn = mv.alloc_pages(rec.live, mv.GFP_NOWAIT, 11)
+    >>> print(narrate(rec))
+    alloc_pages(gfp_mask=0x800, order=11) {
+      alloc_pages_node(nid=0, gfp_mask=0x800, order=11) {
+        __alloc_pages_nodemask(gfp_mask=0x800, order=11, preferred_nid=0, nodemask=None) {
+          # The kernel would warn: WARN_ON_ONCE(order >= MAX_ORDER): order 11, largest is 10.
+        }
+      }
+    }
+    """
+    config = getattr(recording.at(0), "config", None)
+    return "\n".join(line for call in recording.calls() for line in _lines(call, 0, events, config))
+
+
+def _lines(call: Call, depth: int, events: bool, config: Config | None) -> Iterator[str]:
+    indent = "  " * depth
+    body = [line for child in call.children for line in _child_lines(child, depth + 1, events, config)]
+    head = f"{indent}{call.symbol}({', '.join(f'{name}={_argument(name, value)}' for name, value in call.args)})"
+    if not body:
+        yield f"{head};"
+        return
+    yield f"{head} {{"
+    yield from body
+    yield f"{indent}}}"
+
+
+def _child_lines(child: Call | Step, depth: int, events: bool, config: Config | None) -> Iterator[str]:
+    if isinstance(child, Call):
+        yield from _lines(child, depth, events, config)
+    elif events:
+        yield f"{'  ' * depth}# {sentence(child.event, config)}"
+
+
+def _argument(name: str, value: int | str | None) -> str:
+    """Hex for addresses, pfns and masks; decimal for counts."""
+    if isinstance(value, int) and not isinstance(value, bool) and (
+            name.endswith("pfn") or name in ("addr", "gfp_mask", "gfp_flags", "alloc_flags")):
+        return f"{value:#x}"
+    return str(value)

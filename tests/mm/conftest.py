@@ -1,0 +1,113 @@
+"""Helpers of the page allocator's tests, as fixtures: test files cannot import each other.
+
+Lists are written as in the reference: `3:U[0x1008] 1:M[0x1202,0x1200]` is order, type, and the pfns, head first.
+"""
+import re
+
+import pytest
+
+from mmviz.kernel import MAX_ORDER, NR_FREE_PAGES, WMARK_HIGH
+from mmviz.mm.boot import boot
+from mmviz.mm.events import WatermarkChecked
+from mmviz.mm.zone import add_to_free_area, del_page_from_free_area, pcp_list_add_tail, set_pcppage_migratetype
+from mmviz.trace import record
+
+LETTERS = "UMRHCI"
+BLOCKS = re.compile(r"(\d+):([UMRHCI])\[([^\]]*)\]")
+
+
+def empty_zone(**by_hand):
+    """A 64 MiB zone DMA32 at 0x1000 of one CPU, with types and without marks, that has no free page."""
+    machine = boot([("DMA32", 0x1000, 0x4000)], **{"grouping": True, "watermarks": (0, 0, 0), **by_hand})
+    zone = machine.zone("DMA32")
+    while zone.free_area[10].nr_free:
+        del_page_from_free_area(zone, next(zone.free_list(10, 1)), 10, 1)
+    zone.vm_stat[NR_FREE_PAGES] = 0
+    return zone
+
+
+@pytest.fixture
+def zone_with():
+    """zone_with("3:M[0x1008]", high_mark=1500): a zone with these free lists; a pageblock has the type of its blocks."""
+
+    def build(free="", *, lru=(), high_mark=0, **by_hand):
+        zone = empty_zone(**by_hand)
+        zone._watermark[WMARK_HIGH] = high_mark
+        zone.lru.update(lru)
+        for order, letter, pfns in BLOCKS.findall(free):
+            for pfn in reversed(pfns.split(",")):
+                add_to_free_area(zone, int(pfn, 16), int(order), LETTERS.index(letter))
+                zone.vm_stat[NR_FREE_PAGES] += 1 << int(order)
+        for pfn, (order, migratetype) in zone.buddy.items():
+            for page in range(pfn, pfn + (1 << order), 512):
+                zone.pageblock[page >> 9] = migratetype
+        return zone
+
+    return build
+
+
+@pytest.fixture
+def lists():
+    """lists(zone) == "3:U[0x1008] 0:M[0x1100]": what is on the free lists, largest order first."""
+
+    def text(zone):
+        found = [(order, letter, [hex(pfn) for pfn in zone.free_list(order, migratetype)])
+                 for order in reversed(range(MAX_ORDER)) for migratetype, letter in enumerate(LETTERS)]
+        return " ".join(f"{order}:{letter}[{','.join(pfns)}]" for order, letter, pfns in found if pfns)
+
+    return text
+
+
+@pytest.fixture
+def buddyinfo():
+    """buddyinfo(zone) == "1 0 0 0 0 0 0 0 0 0 1": the blocks of each order, smallest first."""
+    return lambda zone: " ".join(str(area.nr_free) for area in zone.free_area)
+
+
+@pytest.fixture
+def fill_pile():
+    """fill_pile(zone, 1, pages): put pages on a CPU's list of a type, the first on top."""
+
+    def fill(zone, migratetype, pages, cpu=0):
+        for pfn in pages:
+            set_pcppage_migratetype(zone, pfn, migratetype)
+            pcp_list_add_tail(zone, cpu, migratetype, pfn)
+
+    return fill
+
+
+@pytest.fixture
+def events_of():
+    """events_of(machine, function, *arguments): the events that a call emits."""
+
+    def run(machine, function, *arguments):
+        with record(machine) as recording:
+            function(*arguments)
+        return [step.event for step in recording]
+
+    return run
+
+
+@pytest.fixture
+def served():
+    """served(request): how often a request is served before it is refused."""
+
+    def count(request):
+        number = 0
+        while request() is not None:
+            number += 1
+        return number
+
+    return count
+
+
+@pytest.fixture
+def watermark_min():
+    """watermark_min(machine, function, *arguments): the `min` that each watermark check of a call compared with."""
+
+    def run(machine, function, *arguments):
+        with record(machine) as recording:
+            function(*arguments)
+        return [step.event.min for step in recording.select(WatermarkChecked)]
+
+    return run
