@@ -44,6 +44,7 @@ def _words(event: Event, config: Config) -> dict[str, Any]:
     words["high_zone"] = config.zone_names[words.get("high_zoneidx", 0)]
     if "order" in words:
         words["pages"] = _pages(1 << words["order"])
+        words["are"] = "are" if words["order"] else "is"
     if "gfp_mask" in words:
         words["gfp"] = gfp_name(words["gfp_mask"])
     return words
@@ -148,7 +149,7 @@ _SENTENCES: dict[type[Event], str | Callable[[dict[str, Any]], str]] = {
     ev.PcpListDel: "Page {pfn:#x} leaves CPU {cpu}'s {migratetype_name} list.",
     ev.SetPcppageMigratetype: "Page {pfn:#x} carries its type along: {migratetype_name}.",
     ev.SetPageblockMigratetype: "The pageblock of {pfn:#x} is now {migratetype_name}.",
-    ev.SetPageRefcounted: "{pages} from {pfn:#x} on are out of the allocator's hands: one reference.",
+    ev.SetPageRefcounted: "{pages} from {pfn:#x} on {are} out of the allocator's hands: one reference.",
     ev.PageRefAdd: "The references of page {pfn:#x} change by {nr:+}.",
     ev.MmPageFree: "The last reference to {pfn:#x} (order {order}) is gone: it comes back.",
     ev.PrepCompoundPage: "{pages} from {pfn:#x} on become one compound page.",
@@ -182,7 +183,7 @@ _SENTENCES: dict[type[Event], str | Callable[[dict[str, Any]], str]] = {
                                f"{'changes hands' if w['claimed'] else 'stays with its owner'}.",
     ev.BuddyChecked: _buddy,
     ev.PcpFlushPlanned: "CPU {cpu} gives {count:,} pages of zone {zone} back: the oldest of each type in turn.",
-    ev.PagesCleared: "{pages} from {pfn:#x} on are filled with zeros.",
+    ev.PagesCleared: "{pages} from {pfn:#x} on {are} filled with zeros.",
     ev.ZoneStatistics: _statistics,
     ev.HighatomicReserved: _reserved,
     ev.KswapdWoken: "kswapd of node {nid} is woken ({why}); it is not simulated.",

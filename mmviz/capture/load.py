@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CaptureError
-from ..kernel import parse_gfp
+from ..kernel import DATA, parse_gfp
 from ..mm.machine import Machine
 from .ftrace import Row, parse_ftrace
 from .snapshot import Snapshot, machine_of, parse_snaps
@@ -50,14 +50,16 @@ def load_capture(path: str | Path) -> list[Capture]:
     Parameters
     ----------
     path : str or Path
-        ``*.json.gz`` (golden), or ``NAME.snaps.gz`` with ``NAME.trace.gz`` or ``NAME.trace.xz`` beside it.
+        ``*.json.gz`` (golden), or ``NAME.snaps.gz`` with ``NAME.trace.gz`` or ``NAME.trace.xz`` beside it; or the bare
+        name of a golden capture in data/captures, such as ``m512_W1_shell``.
 
     Raises
     ------
     CaptureError
         If a file is missing, cut off, altered, or does not parse; with file and line where there is one.
     """
-    path = Path(path)
+    own = DATA / "captures" / f"{path}.json.gz"
+    path = own if own.exists() else Path(path)
     if path.name.endswith(".snaps.gz"):
         return _load_snaps(path)
     if path.name.endswith(".json.gz"):
