@@ -5,8 +5,9 @@ A core owns a `Trace`. Where it decides or changes something it runs
     if trace.on:
         trace.emit(WatermarkChecked(...))
 
-With nobody listening that is one attribute test; the event is not even built. The few events that are tracepoints in
-the real kernel are guarded by `trace.tracepoints` instead, so that a replay can listen to those alone, as ftrace does.
+With nobody listening that is one attribute test; the event is not even built. Three tracepoints that the kernel has in
+the middle of an operation (zone_locked, pcpu_drain, extfrag) are guarded by `trace.tracepoints` instead, so that a
+replay can listen to those alone; of the operation itself it knows already.
 
 A `Recording` is a start state and every step after it:
 
@@ -95,7 +96,8 @@ Listener = Callable[[Event], None]
 class Trace:
     """The wire of one Machine.
 
-    `on` is true exactly while somebody listens to everything, `tracepoints` while somebody listens at all.
+    `on` is true exactly while somebody listens to everything, `tracepoints` while somebody listens at all: it guards
+    the tracepoints inside an operation.
     """
 
     __slots__ = ("_listeners", "_probes", "on", "tracepoints")
@@ -115,7 +117,7 @@ class Trace:
 
     @contextmanager
     def listen(self, listener: Listener, *, tracepoints_only: bool = False) -> Iterator[None]:
-        """Call `listener` with each event while the block runs."""
+        """Call `listener` with each event while the block runs, or with the tracepoints inside operations alone."""
         heard_by = self._probes if tracepoints_only else self._listeners
         heard_by.append(listener)
         self._set_flags()

@@ -9,10 +9,11 @@ mm_page_alloc is printed after the fact, and another CPU's operation may stand b
 """
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..mm import events as ev
 from ..mm.machine import Machine, set_current
@@ -33,7 +34,7 @@ from .load import Capture
 from .resync import force
 from .snapshot import differences
 
-INNER = {"z", "d", "x"}
+NOTHING: list[Row] = []  # shared by the operations without inner rows
 
 
 class Operation(NamedTuple):
@@ -50,22 +51,31 @@ class Operation(NamedTuple):
 def schedule(rows: Sequence[Row]) -> list[Operation]:
     """Give every inner row to its operation, and put the operations in the order in which they start."""
     pending: dict[int, list[tuple[int, Row]]] = {}  # cpu -> zone_locked and extfrag rows, before their mm_page_alloc
-    last: dict[int, list[Any]] = {}  # cpu -> its last operation, which pcpu_drain rows may still join
-    started: list[list[Any]] = []  # [start, index, row, inner]
-    for index, row in enumerate(rows):
+    last: dict[int, tuple[int, Row]] = {}  # cpu -> its last operation, which pcpu_drain rows may still join
+    inner: dict[int, list[Row]] = {}  # number of an operation -> its inner rows
+    starts: dict[int, int] = {}  # number of an operation -> where it starts, if that is not its own row
+    found: list[tuple[int, Row]] = []
+    for number, row in enumerate(rows):
         kind = row[0]
         if kind in ("z", "x"):
-            pending.setdefault(row[1], []).append((index, row))
-        elif kind == "d":
-            _join_drain(started, last, index, row)
-        else:
-            inner = _claim(pending, row) if kind == "a" else []
-            operation = [inner[0][0] if inner else index, index, row, [inner_row for _, inner_row in inner]]
-            started.append(operation)
-            if kind in "afc":
-                last[row[1]] = operation
-    started.sort(key=lambda operation: operation[0])
-    return [Operation(number, row, inner) for _, number, row, inner in started]
+            pending.setdefault(row[1], []).append((number, row))
+            continue
+        if kind == "d":
+            before = last.get(row[1])
+            if before is not None and before[1][0] != "a":
+                starts.setdefault(before[0], number)
+                inner.setdefault(before[0], []).append(row)
+                continue
+            row, inner[number] = ["drain", row[1]], [row]  # nobody's flush: a drain from outside
+        elif kind == "a" and pending and (claimed := _claim(pending, row)):
+            starts[number] = claimed[0][0]
+            inner[number] = [each for _, each in claimed]
+        found.append((number, row))
+        if kind in "afcd":
+            last[row[1]] = found[-1]
+    if len(last) > 1:  # on one CPU they start in the order of the rows
+        found.sort(key=lambda operation: starts.get(operation[0], operation[0]))
+    return [Operation(number, row, inner.get(number, NOTHING)) for number, row in found]
 
 
 def _claim(pending: dict[int, list[tuple[int, Row]]], row: Row) -> list[tuple[int, Row]]:
@@ -79,16 +89,6 @@ def _claim(pending: dict[int, list[tuple[int, Row]]], row: Row) -> list[tuple[in
     return pending.pop(row[1])
 
 
-def _join_drain(started: list[list[Any]], last: dict[int, list[Any]], index: int, row: Row) -> None:
-    operation = last.get(row[1])
-    if operation is None or operation[2][0] == "a":  # nobody's flush: a drain from outside
-        operation = last[row[1]] = [index, index, ["drain", row[1]], []]
-        started.append(operation)
-    if not operation[3]:
-        operation[0] = index
-    operation[3].append(row)
-
-
 # ---------------------------------------------------------------- one operation
 
 
@@ -98,7 +98,7 @@ def run(machine: Machine, operation: Operation) -> int | None:
     Drains that no flush of the operation explains come from outside: their number is taken from the trace, their order
     is predicted.
     """
-    row, inner = operation.row, operation.inner
+    _, row, inner = operation
     if not inner or inner[-1][0] != "d":
         return _RUN[row[0]](machine, row)
     if row[0] == "drain":
@@ -216,8 +216,8 @@ def replay(capture: Capture, resync: bool = False) -> Score:
     """
     began = perf_counter()
     score = Score(capture.name, len(capture.rows))
-    score.allocs = sum(row[0] == "a" for row in capture.rows)
-    score.inner = sum(row[0] in INNER for row in capture.rows)
+    kinds = Counter(row[0] for row in capture.rows)
+    score.allocs, score.inner = kinds["a"], kinds["z"] + kinds["d"] + kinds["x"]
     operations = schedule(capture.rows)
     machine = _compare_all(capture, operations, score) if not resync else _compare_and_mend(capture, operations, score)
     if machine is not None:
@@ -249,8 +249,9 @@ def _compare_and_mend(capture: Capture, operations: list[Operation], score: Scor
     done = 0
     while done < len(operations):
         done += _run_until_miss(machine, operations[done:], score)
-        if len(score.misses) > len(mended):
-            mended.add(operations[done - 1].number)
+        last = operations[done - 1].number
+        if score.misses and score.misses[-1].number == last:
+            mended.add(last)
             machine = line.at(done)
     return machine
 
@@ -267,30 +268,31 @@ def _run_until_miss(machine: Machine, operations: Sequence[Operation], score: Sc
 
 def _compare(machine: Machine, operation: Operation, heard: list[Event], score: Score) -> bool:
     """Do one operation; False if an answer of it was wrong."""
-    row, expected = operation.row, operation.inner
-    heard.clear()
+    number, row, expected = operation
     pfn = run(machine, operation)
-    predicted = [inner for event in heard if (inner := _as_inner(event, row[1]))] if heard else []
-    score.inner_exact += sum(map(list.__eq__, predicted, expected))
-    if row[0] == "a" and pfn != row[2]:
-        score.misses.append(Miss(operation.number, "pfn", pfn, row[2]))
-        return False
-    score.exact += row[0] == "a"
-    if predicted != expected:
-        score.misses.append(Miss(operation.number, "inner events", predicted, expected))
-    return predicted == expected
+    if row[0] == "a":
+        if pfn != row[2]:
+            score.misses.append(Miss(number, "pfn", pfn, row[2]))
+        else:
+            score.exact += 1
+    if heard or expected:
+        predicted = [_as_inner(event, row[1]) for event in heard]
+        heard.clear()
+        score.inner_exact += sum(map(list.__eq__, predicted, expected))
+        if predicted != expected:
+            score.misses.append(Miss(number, "inner events", predicted, expected))
+    return not score.misses or score.misses[-1].number != number
 
 
-def _as_inner(event: Event, cpu: int) -> Row | None:
-    """An event in the form of its row, or None if it is no inner event."""
+def _as_inner(event: Event, cpu: int) -> Row:
+    """A tracepoint inside an operation, in the form of its row."""
     if isinstance(event, ev.MmPageAllocZoneLocked):
         return ["z", cpu, event.pfn, event.order, event.migratetype]
     if isinstance(event, ev.MmPagePcpuDrain):
         return ["d", cpu, event.pfn, event.migratetype]
-    if isinstance(event, ev.MmPageAllocExtfrag):
-        return ["x", cpu, event.pfn, event.alloc_order, event.fallback_order, event.alloc_migratetype,
-                event.fallback_migratetype, int(event.change_ownership)]
-    return None
+    assert isinstance(event, ev.MmPageAllocExtfrag)
+    return ["x", cpu, event.pfn, event.alloc_order, event.fallback_order, event.alloc_migratetype,
+            event.fallback_migratetype, int(event.change_ownership)]
 
 
 def timeline(capture: Capture) -> Timeline[Operation]:

@@ -208,7 +208,7 @@ def __alloc_pages_nodemask(machine: Machine, gfp_mask: int, order: int, preferre
     pfn = get_page_from_freelist(machine, gfp_mask, order, alloc_flags, ac)
     if pfn is None:
         pfn = __alloc_pages_slowpath(machine, gfp_mask, order, ac)
-    if machine.trace.tracepoints:
+    if machine.trace.on:
         machine.trace.emit(ev.MmPageAlloc(-1 if pfn is None else pfn, order, ac.migratetype, gfp_mask))
     return pfn
 

@@ -207,7 +207,7 @@ def free_unref_page_list(machine: Machine, pages: Sequence[int]) -> None:
     for zone, pfn in zip(zones, pages, strict=True):
         free_unref_page_prepare(zone, pfn)
     for zone, pfn in zip(zones, pages, strict=True):
-        if zone.trace.tracepoints:
+        if zone.trace.on:
             zone.trace.emit(ev.MmPageFreeBatched(pfn))
         free_unref_page_commit(zone, pfn)
 

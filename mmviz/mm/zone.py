@@ -327,7 +327,7 @@ def free_pages_prepare(zone: Zone, pfn: int, order: int) -> None:
         zone.compound.pop(pfn, None)
     if zone.lru:
         zone.lru.discard(pfn)
-    if zone.trace.tracepoints:
+    if zone.trace.on:
         zone.trace.emit(ev.MmPageFree(zone.nid, zone.zone_idx, pfn, order))
 
 
