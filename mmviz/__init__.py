@@ -31,19 +31,20 @@ from .mm.page_alloc import (
     page_address,
 )
 from .mm.page_free import __free_pages, drain_all_pages, drain_pages, free_pages, free_unref_page_list
+from .narrate import narrate, sentence
 from .trace import Event, Recording, Timeline, Trace, record
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "events": "mmviz.mm.events:", "mm": "mmviz.mm:",
-    "narrate": "mmviz.narrate:narrate", "sentence": "mmviz.narrate:sentence",
     "load_capture": "mmviz.capture.load:load_capture", "replay": "mmviz.capture.replay:replay",
     "timeline": "mmviz.capture.replay:timeline", "read_proc": "mmviz.capture.proc:read_proc",
     "Scene": "mmviz.draw.scene:Scene", "draw_frames": "mmviz.draw.frames:draw_frames",
     "draw_free_area": "mmviz.draw.free_area:draw_free_area", "draw_split_tree": "mmviz.draw.split_tree:draw_split_tree",
     "draw_pcp": "mmviz.draw.pcp:draw_pcp", "draw_watermarks": "mmviz.draw.watermarks:draw_watermarks",
-    "draw_calls": "mmviz.draw.calls:draw_calls", "draw_map": "mmviz.draw.map:draw_map",
+    "draw_calls": "mmviz.draw.calls:draw_calls", "outline": "mmviz.draw.calls:outline",
+    "draw_map": "mmviz.draw.map:draw_map",
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel",
 }
@@ -68,6 +69,6 @@ __all__ = [
     "CaptureError", "Config", "Event", "KernelBug", "Machine", "MmvizError", "Recording", "ReplayError", "Task",
     "Timeline", "Trace", "ZoneSize", "__free_pages", "__get_free_pages", "alloc_pages", "alloc_pages_exact",
     "alloc_pages_node", "boot", "drain_all_pages", "drain_pages", "duo", "free_pages", "free_unref_page_list",
-    "get_order", "get_zeroed_page", "gfp_name", "kernel", "page_address", "parse_gfp", "record", "set_current",
-    "source_url", "toy", "zones_toy",
+    "get_order", "get_zeroed_page", "gfp_name", "kernel", "narrate", "page_address", "parse_gfp", "record",
+    "sentence", "set_current", "source_url", "toy", "zones_toy",
 ]

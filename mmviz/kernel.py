@@ -183,10 +183,14 @@ I386 = Config(zone_names=I386_ZONES, pageblock_order=10, numa=False, page_offset
 
 _GFP_WORDS = {name: value for name, value in list(globals().items()) if name.startswith(("GFP_", "__GFP_"))
               and not name.endswith(("MASK", "SHIFT"))}
-# As include/trace/events/mmflags.h prints them: composites first, larger before smaller.
-_COMPOSITES = ("GFP_TRANSHUGE", "GFP_TRANSHUGE_LIGHT", "GFP_HIGHUSER_MOVABLE", "GFP_HIGHUSER", "GFP_USER",
-               "GFP_KERNEL_ACCOUNT", "GFP_KERNEL", "GFP_NOFS", "GFP_ATOMIC", "GFP_NOIO", "GFP_NOWAIT")
-_PRINTED = (*_COMPOSITES, *(name for name in _GFP_WORDS if name.startswith("__GFP_") and name != "__GFP_RECLAIM"))
+# As include/trace/events/mmflags.h prints them: larger masks first, then single bits in its order.
+_PRINTED = """
+    GFP_TRANSHUGE GFP_TRANSHUGE_LIGHT GFP_HIGHUSER_MOVABLE GFP_HIGHUSER GFP_USER GFP_KERNEL_ACCOUNT GFP_KERNEL GFP_NOFS
+    GFP_ATOMIC GFP_NOIO GFP_NOWAIT GFP_DMA __GFP_HIGHMEM GFP_DMA32 __GFP_HIGH __GFP_ATOMIC __GFP_IO __GFP_FS
+    __GFP_NOWARN __GFP_RETRY_MAYFAIL __GFP_NOFAIL __GFP_NORETRY __GFP_COMP __GFP_ZERO __GFP_NOMEMALLOC __GFP_MEMALLOC
+    __GFP_HARDWALL __GFP_THISNODE __GFP_RECLAIMABLE __GFP_MOVABLE __GFP_ACCOUNT __GFP_WRITE __GFP_RECLAIM
+    __GFP_DIRECT_RECLAIM __GFP_KSWAPD_RECLAIM __GFP_NOLOCKDEP
+""".split()
 
 
 def parse_gfp(text: str) -> int:
@@ -231,12 +235,12 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 
 @lru_cache(maxsize=1)
 def kernel_symbols() -> Mapping[str, tuple[str, int]]:
-    """symbol -> (file, first line at v5.4), read from data/kernel_symbols.csv; empty where there is no data folder."""
+    """symbol -> (file, first line at v5.4, or 0 if not known), from data/kernel_symbols.csv; empty without data."""
     path = DATA / "kernel_symbols.csv"
     if not path.exists():
         return {}
     with path.open(newline="", encoding="utf-8") as lines:
-        return {row["symbol"]: (row["file"], int(row["line"])) for row in csv.DictReader(lines)}
+        return {row["symbol"]: (row["file"], int(row["line"] or 0)) for row in csv.DictReader(lines)}
 
 
 def source_url(symbol: str) -> str | None:
@@ -245,5 +249,8 @@ def source_url(symbol: str) -> str | None:
     >>> source_url("expand")
     'https://elixir.bootlin.com/linux/v5.4/source/mm/page_alloc.c#L2027'
     """
-    place = kernel_symbols().get(symbol)
-    return place and f"https://elixir.bootlin.com/linux/{TAG}/source/{place[0]}#L{place[1]}"
+    file, line = kernel_symbols().get(symbol, ("", 0))
+    if not file:
+        return None
+    place = f"source/{file}#L{line}" if line else f"ident/{symbol}"
+    return f"https://elixir.bootlin.com/linux/{TAG}/{place}"

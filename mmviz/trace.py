@@ -25,6 +25,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -345,13 +346,13 @@ class Recording:
         try:
             saved = json.loads(gzip.decompress(Path(path).read_bytes()))
             if saved["format"] != FORMAT:
-                raise CaptureError(f"{path}: recording format must be {FORMAT}, got {saved['format']}")
+                raise ValueError(f"recording format must be {FORMAT}, got {saved['format']!r}")
             recording = cls(state(saved["start"]))
             stacks = [tuple(StackFrame(c, s, f, n, tuple((k, v) for k, v in a)) for c, s, f, n, a in stack)
                       for stack in saved["stacks"]]
             recording.steps = [Step(i, EVENTS[name](*values), stacks[stack])
                                for i, (name, *values, stack) in enumerate(saved["steps"])]
-        except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, zlib.error) as error:
             raise CaptureError(f"{path}: not a recording of format {FORMAT}: {error!r}") from error
         return recording
 

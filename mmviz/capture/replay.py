@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import NamedTuple
 
+from ..errors import CaptureError
 from ..mm import events as ev
 from ..mm.machine import Machine, set_current
 from ..mm.page_alloc import alloc_pages_node
@@ -213,13 +214,21 @@ def replay(capture: Capture, resync: bool = False) -> Score:
     Returns
     -------
     Score
+
+    Raises
+    ------
+    CaptureError
+        If a row makes no sense: an unknown kind, a missing field, a pfn or a CPU that the machine has not.
     """
     began = perf_counter()
     score = Score(capture.name, len(capture.rows))
     kinds = Counter(row[0] for row in capture.rows)
     score.allocs, score.inner = kinds["a"], kinds["z"] + kinds["d"] + kinds["x"]
-    operations = schedule(capture.rows)
-    machine = _compare_all(capture, operations, score) if not resync else _compare_and_mend(capture, operations, score)
+    compare = _compare_and_mend if resync else _compare_all
+    try:
+        machine = compare(capture, schedule(capture.rows), score)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise CaptureError(f"{capture.name}: an operation makes no sense: {error!r}") from error
     if machine is not None:
         score.final = list(differences(machine, capture.truth()))
     score.finished = machine is not None

@@ -60,7 +60,11 @@ def _pairs(text: str) -> dict[str, str]:
 
 def _zone_at(snapshot: Snapshot, head: str) -> Snapshot:
     node, idx = map(int, head.split()[:2])
-    return next(zone for zone in reversed(snapshot["zones"]) if (zone["node"], zone["idx"]) == (node, idx))
+    zones: list[Snapshot] = snapshot["zones"]
+    for zone in reversed(zones):
+        if (zone["node"], zone["idx"]) == (node, idx):
+            return zone
+    raise ValueError(f"no zone line for node {node}, zone {idx} before it")
 
 
 def _const(snapshot: Snapshot, head: str, values: list[str]) -> None:
@@ -149,6 +153,8 @@ def _machine_dict(snapshot: Snapshot) -> dict[str, Any]:
     config = config_of(const, zones)
     nodes = 1 + max(zone["node"] for zone in zones)
     cpus = len(zones[0]["pcp"])
+    if not cpus or any(len(zone["pcp"]) != cpus for zone in zones):
+        raise ValueError("every zone must have a pcp line for each CPU")
     return {
         "format": FORMAT, "config": {**config.__dict__}, "cpu_to_node": [0] * cpus,
         "distance": [[10 if a == b else 20 for b in range(nodes)] for a in range(nodes)],

@@ -13,9 +13,10 @@ A few hundred steps of a picture of 200 marks are 350 KB as full frames. Three p
 2. *Interning.* A body (the parts of a mark, relative to its origin), a look, a stack of calls: each stands once in a
    table. Two hundred blocks have a dozen bodies.
 
-3. *Sorted texts.* All texts stand in one list, those that differ in their numbers only side by side. Each is written
-   as the difference to the one before: how many characters it shares at the front, how many at the end, and the
-   middle. "pfn 0x1001, free" after "pfn 0x1000, free" is one character.
+3. *Kindred texts.* Texts that differ in their numbers only are written as one sentence with gaps, and the numbers
+   that go there, row by row: what is as in the row before is left out.
+
+       ["Block 0x", " leaves the order-", " list."]   "4c00,3;4c08;4c0c,2"
 
 player.js reads this back with a few lines; `decode` here does the same, so that a test can hold the two together.
 No general compressor is used: its bytes differ from one zlib to the next, and a notebook's output must not.
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from ..draw.scene import Mark, Part, Scene, Shape
@@ -88,31 +90,38 @@ class Table:
 
 # ---------------------------------------------------------------- texts
 
-def _kinship(text: str) -> tuple[str, str]:
-    """A sorting key: texts that differ in their numbers only come together."""
-    return re.sub(r"0x[0-9a-f]+|[0-9.]+", "#", text), text
+NUMBER = re.compile(r"(?<=0x)[0-9a-f]+|[0-9]+(?!x)")
 
 
-def shrink(texts: list[str]) -> list[int | str]:
-    """Sorted texts as differences: shared front, shared end, middle, three items a text."""
-    coded: list[int | str] = []
-    before = ""
-    for text in texts:
-        limit = min(len(before), len(text))
-        front = next((i for i in range(limit) if before[i] != text[i]), limit)
-        limit -= front
-        end = next((i for i in range(limit) if before[-1 - i] != text[-1 - i]), limit)
-        coded += [front, end, text[front:len(text) - end]]
-        before = text
+def arrange(texts: Iterable[str]) -> list[str]:
+    """The texts, kin beside kin: those that differ in their numbers only, in the order of their numbers."""
+    def kinship(text: str) -> tuple[list[str], list[int], str]:
+        return NUMBER.split(text), [int(number, 16) for number in NUMBER.findall(text)], text
+    return sorted(texts, key=kinship)
+
+
+def shrink(texts: list[str]) -> list[list[str]]:
+    """Arranged texts: for each kind the words around the numbers, and then the numbers of all texts of that kind."""
+    coded = []
+    for words, kin in groupby(texts, NUMBER.split):
+        rows, before = [], [""] * (len(words) - 1)
+        for numbers in map(NUMBER.findall, kin):
+            changed = ("" if new == old else new for new, old in zip(numbers, before, strict=True))
+            rows.append(",".join(changed).rstrip(","))
+            before = numbers
+        coded.append([*words, ";".join(rows)])
     return coded
 
 
-def unshrink(coded: list[Any]) -> list[str]:
+def unshrink(coded: list[list[str]]) -> list[str]:
     """What `shrink` coded."""
-    texts, before = [], ""
-    for front, end, middle in zip(*[iter(coded)] * 3, strict=True):
-        before = before[:front] + middle + before[len(before) - end:]
-        texts.append(before)
+    texts = []
+    for *words, rows in coded:
+        numbers = [""] * (len(words) - 1)
+        for row in rows.split(";"):
+            new = row.split(",") + [""] * len(numbers)
+            numbers = [here or old for here, old in zip(new, numbers, strict=False)]
+            texts.append(words[0] + "".join(number + word for number, word in zip(numbers, words[1:], strict=True)))
     return texts
 
 
@@ -157,7 +166,7 @@ class Encoder:
         self._alts: list[int] = []
         self._sentences: list[int] = []
         self._stack: list[int] = []
-        self._stacks, self._lines = Table(), Table()
+        self._stacks, self._lines, self._functions = Table(), Table(), Table()
         self._decisions: list[int] = []
         self._seen: dict[Mark, Pose] = {}
 
@@ -167,7 +176,7 @@ class Encoder:
         self.size = max(self.size[0], scene.width), max(self.size[1], scene.height)
         self._alts.append(self.texts[scene.words or _touched_words(scene)])
         self._sentences.append(self.texts[sentence])
-        self._stack.append(self._stacks[tuple(self._lines[tuple(self.texts[t] for t in line)] for line in calls)])
+        self._stack.append(self._stack_of(calls))
         self._decisions += [self.count] * decision
         poses = {mark: self._seen.get(mark) or self._pose(mark) for mark in scene.marks}
         for mark, pose in poses.items():
@@ -181,6 +190,14 @@ class Encoder:
             stretches[-1] = stretches[-1]._replace(end=here + 1)
         else:
             stretches.append(Stretch(here, here + 1, pose))
+
+    def _stack_of(self, calls: Sequence[CallLine]) -> int:
+        """The number of a stack: it is the stack of its caller and one line more; the empty one is 0."""
+        found = 0
+        for call in calls:
+            function = self._functions[tuple(self.texts[text] for text in (call.symbol, call.file, call.url))]
+            found = 1 + self._stacks[found, self._lines[function, self.texts[call.args]]]
+        return found
 
     def _pose(self, mark: Mark) -> Pose:
         x, y = mark.origin
@@ -198,19 +215,20 @@ class Encoder:
 
     def finish(self) -> dict[str, Any]:
         """Everything as plain data; texts are sorted here, so every number of a text is given anew."""
-        texts = self.texts.values()
-        order = sorted(range(len(texts)), key=lambda i: _kinship(texts[i]))
-        place = {old: new for new, old in enumerate(order)}
-        keys = sorted(self._stretches)
+        texts = arrange(self.texts.values())
+        place = {self.texts[text]: number for number, text in enumerate(texts)}
+        keys = arrange(self._stretches)
         return {
             "format": FORMAT, "title": self.title, "size": list(map(number, self.size)), "frames": self.count,
-            "texts": shrink([texts[i] for i in order]), "keys": shrink(keys),
-            "marks": [self._coded(key, place) for key in keys],
+            "texts": shrink(texts), "keys": shrink(keys), "marks": [self._coded(key, place) for key in keys],
             "bodies": [_renumber(body, place) for body in self._bodies.values()],
             "looks": [dict(look) for look in self._looks.values()], "hatches": list(self._hatches.values()),
             "alts": runs([place[n] for n in self._alts]), "sentences": runs([place[n] for n in self._sentences]),
-            "lines": [[place[n] for n in line] for line in self._lines.values()],
-            "stacks": self._stacks.values(), "stack": runs(self._stack), "decisions": self._decisions,
+            "functions": [[place[n] for n in function] for function in self._functions.values()],
+            "lines": [[function, place[args]] for function, args in self._lines.values()],
+            "callers": runs([caller for caller, _ in self._stacks.values()]),
+            "called": runs([line for _, line in self._stacks.values()]), "stack": runs(self._stack),
+            "decisions": self._decisions,
         }
 
     def _coded(self, key: str, place: dict[int, int]) -> str:

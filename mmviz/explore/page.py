@@ -44,10 +44,16 @@ def use() -> Html:
     >>> use()
     mmviz is ready.
     """
-    script = (HERE / "player.js").read_text(encoding="utf-8").replace(EXPORT, "watch();")
-    css = (HERE / "player.css").read_text(encoding="utf-8")
+    script = _lean((HERE / "player.js").read_text(encoding="utf-8")).replace(EXPORT, "watch();")
+    css = _lean((HERE / "player.css").read_text(encoding="utf-8"))
     return Html(f'<style>{css}</style><script type="module">{script}</script>'
                 "<span>mmviz is ready.</span>", "mmviz is ready.")
+
+
+def _lean(code: str) -> str:
+    """The code without indentation, empty lines, and lines that hold a comment alone."""
+    lines = (line.strip() for line in code.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith(("//", "/*")))
 
 
 def still(scene: Scene, heading: str, caption: str) -> str:

@@ -13,18 +13,20 @@ let players = 0;
 const number = (text, otherwise) => (text ? parseInt(text, 36) : otherwise);
 
 function unshrink(coded) {
-  const texts = [];
-  let before = "";
-  for (let i = 0; i < coded.length; i += 3) {
-    before = before.slice(0, coded[i]) + coded[i + 2] + before.slice(before.length - coded[i + 1]);
-    texts.push(before);
-  }
-  return texts;
+  return coded.flatMap((kind) => {
+    const words = kind.slice(0, -1);
+    let numbers = [];
+    return kind.at(-1).split(";").map((row) => {
+      const given = row.split(",");
+      numbers = words.slice(1).map((_, i) => given[i] || numbers[i]);
+      return words[0] + numbers.map((number, i) => number + words[i + 1]).join("");
+    });
+  });
 }
 
 function unrun(text) {
   let before = 0;
-  return text.split(",").map((n) => (before = number(n, before)));
+  return text ? text.split(",").map((n) => (before = number(n, before))) : [];
 }
 
 function stretches(code, frames) {
@@ -43,7 +45,9 @@ function read(json) {
   data.texts = unshrink(data.texts);
   data.keys = unshrink(data.keys);
   data.tracks = data.marks.map((code) => stretches(code, data.frames));
-  for (const name of ["alts", "sentences", "stack"]) data[name] = unrun(data[name]);
+  for (const name of ["alts", "sentences", "stack", "callers", "called"]) data[name] = unrun(data[name]);
+  data.stacks = [[]];
+  data.callers.forEach((caller, i) => data.stacks.push([...data.stacks[caller], data.called[i]]));
   return data;
 }
 
@@ -133,11 +137,12 @@ function outline(data) {
   list.style.minHeight = `${deepest * 1.6}em`;
   list.hidden = !deepest;
   const line = (number, depth, all) => {
-    const [symbol, args, file, url] = data.lines[number].map((text) => data.texts[text]);
+    const [called, args] = data.lines[number];
+    const [symbol, file, url] = data.functions[called].map((text) => data.texts[text]);
     const name = url ? make("a", { href: url, target: "_blank", rel: "noopener", title: `${symbol} in the kernel source`,
       "data-lm-suppress-shortcuts": "true" }, symbol) : symbol;
     const item = make("li", { style: `padding-left:${depth * 1.25 + 0.75}em` },
-      make("code", {}, name, make("span", { class: "mmviz-args" }, `(${args})`)), make("span", { class: "mmviz-file" }, file));
+      make("code", {}, name, make("span", { class: "mmviz-args" }, `(${data.texts[args]})`)), make("span", { class: "mmviz-file" }, file));
     if (depth === all.length - 1) item.setAttribute("aria-current", "step");
     return item;
   };
@@ -270,20 +275,19 @@ function failed(root, error) {
 // ---- as a widget
 
 function render({ model, el }) {
-  let player, saving = 0;
-  const save = () => { saving = 0; model.save_changes(); };
+  let player;
   const build = () => {
     el.replaceChildren();
     const root = el.appendChild(make("div", { class: "mmviz" }));
     try {
       player = play(root, model.get("data"), {
         start: model.get("step"),
-        moved(step) { model.set("step", step); saving ||= setTimeout(save, 120); },
+        moved(step) { model.set("step", step); model.save_changes(); }, // at once: else an older echo would win
         picked(detail) { model.send({ pick: detail }); },
       });
     } catch (error) { failed(root, error); }
   };
-  const follow = () => player.go(model.get("step"), false);
+  const follow = () => player?.go(model.get("step"), false);
   model.on("change:data", build);
   model.on("change:step", follow);
   build();

@@ -19,13 +19,14 @@ import anywidget
 import traitlets
 
 from ..draw.scene import Scene
-from ..kernel import source_url
+from ..kernel import gfp_name, source_url
+from ..narrate import sentence
 from . import page
 from .coding import CallLine, Encoder
 from .page import HERE, block
 
 MOST_STEPS = 2000
-MOST_BYTES = 38_000  # of a saved output; the rest of 40 KB is for what the notebook puts around it
+MOST_BYTES = 38_500  # of the html as it stands in a notebook; the rest of 40 KB is for what is put around it
 START = "Before the first step."
 
 Draw = Callable[[Any, Any], Scene]
@@ -43,7 +44,7 @@ class Frame(NamedTuple):
 
 def frames(recording: Any, draw: Draw, say: Say | None = None, only: Container[int] | None = None) -> Iterator[Frame]:
     """The steps of a recording with their pictures, in turn: every step, or `only` some."""
-    say = say or _narrator()
+    say = say or narrator(recording)
     states = recording.states() if hasattr(recording, "states") else map(recording.at, range(len(recording) + 1))
     for i, state in zip(range(len(recording) + 1), states, strict=False):
         if only is not None and i not in only:
@@ -56,16 +57,30 @@ def frames(recording: Any, draw: Draw, say: Say | None = None, only: Container[i
             raise
 
 
-def _narrator() -> Say:
-    from .. import narrate
-    found: Say = narrate.sentence
-    return found
+def narrator(recording: Any) -> Say:
+    """`sentence` with the words of this recording's Config: its zones, its migratetypes."""
+    config = getattr(recording.at(0), "config", None)
+    return lambda event: sentence(event, config)
 
 
 def call_lines(stack: Iterable[Any]) -> list[CallLine]:
     """The call stack of a step, outermost first, as the outline shows it."""
-    return [CallLine(frame.symbol, ", ".join(f"{name}={value}" for name, value in frame.args if value != "..."),
+    return [CallLine(frame.symbol, ", ".join(f"{name}={in_words(name, value)}" for name, value in frame.args
+                                             if value != "..."),
                      frame.file, source_url(frame.symbol) or "") for frame in stack]
+
+
+def in_words(name: str, value: int | str | None) -> str:
+    """An argument as a reader knows it: names for gfp masks, hex for places and flags, decimal for counts.
+
+    >>> in_words("gfp_mask", 0xcc0), in_words("pfn", 0x1000), in_words("order", 3)
+    ('GFP_KERNEL', '0x1000', '3')
+    """
+    if not isinstance(value, int) or value < 0:
+        return str(value)
+    if name in ("gfp_mask", "gfp_flags", "gfp"):
+        return gfp_name(value)
+    return f"{value:#x}" if name.endswith("pfn") or name in ("addr", "alloc_flags") else str(value)
 
 
 def still(frame: Frame, length: int) -> str:
@@ -106,18 +121,25 @@ class Stepper(anywidget.AnyWidget):
 
     def __init__(self, recording: Any, draw: Draw, at: int | None = None, label: str | None = None, *,
                  strip: Sequence[int] | None = None, say: Say | None = None) -> None:
-        self._length = _checked_length(recording)
-        self._chosen = strip is not None
-        wanted = [place(i, self._length) for i in (strip if strip is not None else (0, self._length // 2, -1))]
-        start = place(at or 0, self._length)
+        super().__init__()
+        self.show(recording, draw, at, label, strip=strip, say=say)
+
+    def show(self, recording: Any, draw: Draw, at: int | None = None, label: str | None = None, *,
+             strip: Sequence[int] | None = None, say: Say | None = None) -> None:
+        """Take another recording; what stands on the screen changes with it. Nothing changes if it cannot be drawn."""
+        length = _checked_length(recording)
+        wanted = [place(i, length) for i in (strip if strip is not None else (0, length // 2, -1))]
+        start = place(at or 0, length)
         encoder, stills = Encoder(), {}
         for frame in frames(recording, draw, say):
             _add(encoder, frame)
             if frame.number in wanted:
-                stills[frame.number] = still(frame, self._length)
-        self._stills = stills
+                stills[frame.number] = still(frame, length)
         story = encoder.finish() | {"label": label or "", "start": start}
-        super().__init__(data=json.dumps(story, separators=(",", ":"), ensure_ascii=False), step=start)
+        self._length, self._chosen, self._stills = length, strip is not None, stills
+        with self.hold_sync():
+            self.step = start
+            self.data = json.dumps(story, separators=(",", ":"), ensure_ascii=False)
 
     def __len__(self) -> int:
         return self._length
@@ -135,7 +157,7 @@ class Stepper(anywidget.AnyWidget):
     def html(self) -> str:
         """The stepper for a page without a kernel: data, and a film strip as large as the output may be."""
         stills = list(self._stills.values())
-        while not self._chosen and len(stills) > 1 and len(block(self.data, stills).encode()) > MOST_BYTES:
+        while not self._chosen and len(stills) > 1 and len(json.dumps(block(self.data, stills))) > MOST_BYTES:
             del stills[len(stills) - 2]  # the middle goes first, then the start; the end stays
         return block(self.data, stills)
 

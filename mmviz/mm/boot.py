@@ -10,7 +10,8 @@ By the exact rules a small machine has no per-CPU lists worth the name (under 8,
 migratetypes (under 3,072 pages). `batch=`, `high=`, `grouping=`, `watermarks=` set them by hand; the Machine remembers
 which (`by_hand`), and pictures and texts say so.
 
-Simplified: a zone is one range without holes, and all of its pages are handed over (managed = spanned).
+Simplified: a zone is one range without holes, and all of its pages are handed over (managed = spanned). Zones that
+share a pageblock keep its type each for itself.
 """
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class ZoneSize(NamedTuple):
 def boot(zones: Sequence[ZoneSize | tuple[str, int, int] | tuple[str, int, int, int]], *, config: Config | None = None,
          cpus: Sequence[int] = (0,), distance: Sequence[Sequence[int]] | None = None,
          min_free_kbytes: int | None = None, batch: int | None = None, high: int | None = None,
-         grouping: bool | None = None, watermarks: tuple[int, int, int] | None = None) -> Machine:
+         grouping: bool | None = None, watermarks: tuple[int, int, int] | None = None,
+         percpu_pagelist_fraction: int = 0) -> Machine:
     """Make a Machine whose free lists are as v5.4 leaves them after boot.
 
     Parameters
@@ -64,6 +66,13 @@ def boot(zones: Sequence[ZoneSize | tuple[str, int, int] | tuple[str, int, int, 
         Whether migratetypes are used.
     watermarks : (min, low, high)
         In pages, the same for every zone.
+    percpu_pagelist_fraction : int
+        The sysctl: 0 (off), or 8 and more: high is then this fraction of the zone.
+
+    Returns
+    -------
+    Machine
+        Nobody listens to it, and CPU 0 asks.
 
     Raises
     ------
@@ -77,28 +86,31 @@ def boot(zones: Sequence[ZoneSize | tuple[str, int, int] | tuple[str, int, int, 
     """
     chosen = config or Config()
     sizes = [ZoneSize(*size) for size in zones]
-    _check_sizes(sizes, chosen, cpus, batch, high, watermarks)
+    _check_sizes(sizes, chosen, cpus, distance)
+    _check_by_hand(sizes, min_free_kbytes, batch, high, watermarks, percpu_pagelist_fraction)
     machine = _empty_machine(sizes, chosen, cpus, distance)
     build_all_zonelists(machine)
     machine.page_group_by_mobility_disabled = _too_small_for_types(machine) if grouping is None else not grouping
     for zone in machine.zones():
         memblock_free_all(zone)
     for zone in machine.zones():
-        setup_zone_pageset(zone, len(cpus), batch, high)
+        setup_zone_pageset(zone, len(cpus), batch, high, percpu_pagelist_fraction)
     _set_marks(machine, min_free_kbytes, watermarks)
     given = {"batch": batch, "high": high, "grouping": grouping, "watermarks": watermarks,
-             "min_free_kbytes": min_free_kbytes}
+             "min_free_kbytes": min_free_kbytes, "percpu_pagelist_fraction": percpu_pagelist_fraction or None}
     machine.by_hand = tuple(name for name, value in given.items() if value is not None)
     return machine
 
 
-def _check_sizes(sizes: list[ZoneSize], config: Config, cpus: Sequence[int], batch: int | None, high: int | None,
-                 watermarks: tuple[int, int, int] | None) -> None:
+def _check_sizes(sizes: list[ZoneSize], config: Config, cpus: Sequence[int],
+                 distance: Sequence[Sequence[int]] | None) -> None:
     nodes = 1 + max((size.nid for size in sizes), default=0)
     for size in sizes:
         if size.name not in config.zone_names:
             raise ValueError(f"zone must be one of {', '.join(config.zone_names)}, got {size.name!r}")
-        if size.start_pfn < 0 or size.nr_pages < 0 or size.nid < 0:
+        if any(type(number) is not int for number in size[1:]):
+            raise TypeError(f"start_pfn, nr_pages and nid must be ints, got {size}")
+        if min(size[1:]) < 0:
             raise ValueError(f"start_pfn, nr_pages and nid must be at least 0, got {size}")
     spans = sorted((size.start_pfn, size.start_pfn + size.nr_pages, size.name) for size in sizes)
     for (_, end, name), (start, _, other) in pairwise(spans):
@@ -108,10 +120,22 @@ def _check_sizes(sizes: list[ZoneSize], config: Config, cpus: Sequence[int], bat
         raise ValueError("zones must hold at least one zone, and each at most once a node")
     if not cpus or any(not 0 <= nid < nodes for nid in cpus):
         raise ValueError(f"cpus must name a node 0 to {nodes - 1} for each CPU, got {list(cpus)}")
+    if distance is not None and (len(distance) != nodes or any(len(row) != nodes for row in distance)):
+        raise ValueError(f"distance must be a {nodes} by {nodes} matrix, got {distance}")
+
+
+def _check_by_hand(sizes: list[ZoneSize], min_free_kbytes: int | None, batch: int | None, high: int | None,
+                   watermarks: tuple[int, int, int] | None, percpu_pagelist_fraction: int) -> None:
     if (batch is not None and batch < 1) or (high is not None and high < 0):
         raise ValueError(f"batch must be at least 1 and high at least 0, got {batch} and {high}")
-    if high is not None and (batch or 1) > max(high, 1):
-        raise ValueError(f"high must be at least batch, got high {high} and batch {batch}")
+    for size in sizes:
+        wanted = max(1, zone_batchsize(size.nr_pages) if batch is None else batch)
+        if high is not None and wanted > max(high, 1):
+            raise ValueError(f"high must be at least batch, got high {high} and batch {wanted} in zone {size.name}")
+    if min_free_kbytes is not None and min_free_kbytes < 0:
+        raise ValueError(f"min_free_kbytes must be at least 0, got {min_free_kbytes}")
+    if percpu_pagelist_fraction and percpu_pagelist_fraction < 8:
+        raise ValueError(f"percpu_pagelist_fraction must be 0 or at least 8, got {percpu_pagelist_fraction}")
     if watermarks is not None and not 0 <= watermarks[0] <= watermarks[1] <= watermarks[2]:
         raise ValueError(f"watermarks must be 0 <= min <= low <= high, got {watermarks}")
 
@@ -206,12 +230,18 @@ def calculate_normal_threshold(managed_pages: int, cpus: int) -> int:
     return min(125, 2 * cpus.bit_length() * (1 + mem.bit_length()))
 
 
-def setup_zone_pageset(zone: Zone, cpus: int, batch: int | None, high: int | None) -> None:
-    """A pageset for each CPU: high = 6 * batch, batch at least 1 (mm/page_alloc.c:pageset_set_batch)."""
+def setup_zone_pageset(zone: Zone, cpus: int, batch: int | None, high: int | None, fraction: int = 0) -> None:
+    """A pageset for each CPU: high = 6 * batch, batch at least 1; or high = managed / fraction and a quarter as batch.
+
+    Kernel: mm/page_alloc.c:pageset_set_high_and_batch.
+    """
     computed = zone_batchsize(zone.managed_pages) if batch is None else batch
+    full = 6 * computed if high is None else high
+    if fraction:
+        full = zone.managed_pages // fraction
+        computed = min(full // 4, PAGE_SHIFT * 8)
     threshold = calculate_normal_threshold(zone.managed_pages, cpus)
-    zone.pageset = [PerCpuPages(6 * computed if high is None else high, max(1, computed), threshold)
-                    for _ in range(cpus)]
+    zone.pageset = [PerCpuPages(full, max(1, computed), threshold) for _ in range(cpus)]
 
 
 def _set_marks(machine: Machine, min_free_kbytes: int | None, watermarks: tuple[int, int, int] | None) -> None:

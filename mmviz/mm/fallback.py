@@ -168,6 +168,8 @@ def change_pageblock_range(zone: Zone, pfn: int, start_order: int, migratetype: 
 def move_freepages_block(zone: Zone, pfn: int, migratetype: int) -> tuple[int, int]:
     """Move all that is free in the pageblock of `pfn` to another type's lists, in ascending order, each to the head.
 
+    The pageblock of a block as boot left it (`untouched`) is never asked for: such a block is of the top order.
+
     Returns
     -------
     free : int
@@ -196,7 +198,7 @@ def move_freepages_block(zone: Zone, pfn: int, migratetype: int) -> tuple[int, i
     return free, movable
 
 
-@mirrors("mm/page_alloc.c")
+@mirrors("include/linux/mmzone.h")
 def get_pageblock_migratetype(zone: Zone, pfn: int) -> int:
     """The type of the pageblock that `pfn` lies in."""
     return zone.pageblock.get(pfn >> zone.machine.config.pageblock_order, MIGRATE_MOVABLE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,11 +158,12 @@ class Machine:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Machine:
-        """The Machine that `to_dict` described."""
-        if saved.get("format") != FORMAT:
-            raise CaptureError(f"machine format must be {FORMAT}, got {saved.get('format')!r}")
+        """The Machine that `to_dict` described; it shares nothing with the dict. ValueError for another format."""
+        if saved["format"] != FORMAT:
+            raise ValueError(f"machine format must be {FORMAT}, got {saved['format']!r}")
         config = Config(**{**saved["config"], "zone_names": tuple(saved["config"]["zone_names"])})
-        machine = cls(config, [], saved["cpu_to_node"], saved["distance"], Task(**saved["current"]), Trace(),
+        machine = cls(config, [], saved["cpu_to_node"][:], [row[:] for row in saved["distance"]],
+                      Task(**saved["current"]), Trace(),
                       saved["page_group_by_mobility_disabled"], saved["node_reclaim_mode"], saved["strict"],
                       tuple(saved["by_hand"]))
         for nid, (reclaimable, minimum) in enumerate(saved["nodes"]):
@@ -182,7 +184,7 @@ class Machine:
         """Read what `save` wrote; CaptureError if the file is not that."""
         try:
             return cls.from_dict(json.loads(gzip.decompress(Path(path).read_bytes())))
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, zlib.error) as error:
             raise CaptureError(f"{path}: not a saved machine of format {FORMAT}: {error!r}") from error
 
 
@@ -195,7 +197,7 @@ def set_current(machine: Machine, cpu: int, flags: int = 0, in_interrupt: int = 
     ValueError
         If the machine has no such CPU.
     """
-    if not 0 <= cpu < len(machine.cpu_to_node):
+    if not 0 <= cpu < len(machine.cpu_to_node) or type(cpu) is not int:
         raise ValueError(f"cpu must be 0 to {len(machine.cpu_to_node) - 1}, got {cpu}")
     machine.current = Task(cpu, flags, in_interrupt, rt_task, oom_victim)
     if machine.trace.on:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from ..kernel import (
     __GFP_BITS_MASK,
+    __GFP_COMP,
     __GFP_HIGHMEM,
     __GFP_KSWAPD_RECLAIM,
     __GFP_NOWARN,
@@ -38,7 +39,8 @@ from ..trace import mirrors
 from . import events as ev
 from .freelist import AllocContext, get_page_from_freelist
 from .page_free import __free_pages, page_zone
-from .slowpath import __alloc_pages_slowpath
+from .slowpath import __alloc_pages_slowpath, current_gfp_context
+from .watermark import is_highmem
 from .zone import Zone, split_page
 from .zonelist import (
     first_zones_zonelist,
@@ -98,8 +100,9 @@ def page_address(machine: Machine, pfn: int) -> int:
     ValueError
         If the page is in HighMem, which has no fixed address.
     """
-    if page_zone(machine, pfn).name == "HighMem":
-        raise ValueError(f"pfn must be in low memory to have an address, got {pfn:#x} of zone HighMem")
+    zone = page_zone(machine, pfn)
+    if is_highmem(zone):
+        raise ValueError(f"pfn must be in low memory to have an address, got {pfn:#x} of zone {zone.label}")
     return machine.config.page_offset + (pfn << PAGE_SHIFT)
 
 
@@ -164,6 +167,10 @@ def alloc_pages_exact(machine: Machine, size: int, gfp_mask: int) -> int:
     Kernel: mm/page_alloc.c:alloc_pages_exact and make_alloc_exact.
     """
     order = get_order(size)
+    if gfp_mask & __GFP_COMP:
+        gfp_mask &= ~__GFP_COMP
+        if machine.trace.on:
+            machine.trace.emit(ev.Warned("WARN_ON_ONCE(gfp_mask & __GFP_COMP): a compound page cannot be split"))
     addr = __get_free_pages(machine, gfp_mask, order)
     if addr:
         pfn = (addr - machine.config.page_offset) >> PAGE_SHIFT
@@ -205,11 +212,13 @@ def __alloc_pages_nodemask(machine: Machine, gfp_mask: int, order: int, preferre
     alloc_flags = prepare_alloc_pages(machine, gfp_mask, order, preferred_nid, nodemask, ac)
     finalise_ac(machine, ac)
     alloc_flags |= ALLOC_WMARK_LOW | alloc_flags_nofragment(machine, ac.preferred_zone, gfp_mask)
-    pfn = get_page_from_freelist(machine, gfp_mask, order, alloc_flags, ac)
+    alloc_mask = gfp_mask
+    pfn = get_page_from_freelist(machine, alloc_mask, order, alloc_flags, ac)
     if pfn is None:
-        pfn = __alloc_pages_slowpath(machine, gfp_mask, order, ac)
+        alloc_mask = current_gfp_context(machine.current, gfp_mask)
+        pfn = __alloc_pages_slowpath(machine, alloc_mask, order, ac)
     if machine.trace.on:
-        machine.trace.emit(ev.MmPageAlloc(-1 if pfn is None else pfn, order, ac.migratetype, gfp_mask))
+        machine.trace.emit(ev.MmPageAlloc(-1 if pfn is None else pfn, order, ac.migratetype, alloc_mask))
     return pfn
 
 

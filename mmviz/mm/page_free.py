@@ -23,7 +23,9 @@ from ..kernel import MAX_ORDER, MIGRATE_MOVABLE, MIGRATE_PCPTYPES, PAGE_SHIFT
 from ..trace import mirrors
 from . import events as ev
 from .fallback import get_pageblock_migratetype
-from .rmqueue import __mod_zone_freepage_state
+from .machine import set_current
+from .rmqueue import __mod_zone_freepage_state, check_new_pages
+from .watermark import is_highmem
 from .zone import (
     Zone,
     add_to_free_area,
@@ -73,7 +75,10 @@ def virt_to_pfn(machine: Machine, addr: int) -> int:
     if offset < 0 or offset & ((1 << PAGE_SHIFT) - 1):
         raise ValueError(f"addr must be page-aligned and at or above PAGE_OFFSET {machine.config.page_offset:#x}, "
                          f"got {addr:#x}")
-    return offset >> PAGE_SHIFT
+    pfn = offset >> PAGE_SHIFT
+    if is_highmem(page_zone(machine, pfn)):
+        raise ValueError(f"addr must be in the direct map, got {addr:#x}: pfn {pfn:#x} is high memory")
+    return pfn
 
 
 @mirrors("mm/page_alloc.c")
@@ -89,17 +94,39 @@ def __free_pages(machine: Machine, pfn: int, order: int) -> None:
 
     Raises
     ------
-    ValueError
-        If the pfn is in no zone, or the order is not 0..10.
+    TypeError, ValueError
+        If the pfn is no int or in no zone, or the order is not 0..10.
     KernelBug
-        If the block is free already, or was handed out with another order. `machine.strict = False` goes on as a
-        plain v5.4 does: a second free leaves the count at -1 and says nothing until the page is taken again.
+        If the block is free already, or was handed out with another order, or one of its tail pages is in use.
+        `machine.strict = False` goes on as a plain v5.4 does: a second free leaves the count at -1, and the page is
+        reported as bad when it next goes to or comes from the buddy lists; a block with a tail in use is lost.
+
+    Notes
+    -----
+    Emits PageRefAdd, or MmPageFree and what follows. Kernel: mm/page_alloc.c:__free_pages at v5.4.
     """
+    if pfn.__class__ is not int or order.__class__ is not int:
+        raise TypeError(f"pfn and order must be ints, got {pfn!r} and {order!r}")
     zone = page_zone(machine, pfn)
-    if zone.allocated.get(pfn) != order:
+    known = zone.allocated.get(pfn) == order
+    if not known:
         __check_free(zone, pfn, order)
-    if put_page_testzero(zone, pfn):
+    if put_page_testzero(zone, pfn) and ((known and not zone.refcount) or not __bad_tail(zone, pfn, order)):
         free_the_page(zone, pfn, order)
+
+
+def __bad_tail(zone: Zone, pfn: int, order: int) -> bool:
+    """Is a tail page in use, or free already? Then free_pages_prepare reports it, and the block is lost."""
+    for page in range(pfn + 1, pfn + (1 << order)):
+        count = page_ref_count(zone, page) or -bool(__place_of_free_page(zone, page))
+        if count and zone.machine.strict:
+            raise KernelBug(f"pfn {page:#x}, in the block {pfn:#x} of order {order}, has {count} references; a plain "
+                            "v5.4 reports a bad page and loses the block (mm/page_alloc.c:free_pages_prepare)")
+        if count:
+            if zone.trace.on:
+                zone.trace.emit(ev.BadPage(zone.nid, zone.zone_idx, page, count))
+            return True
+    return False
 
 
 def page_zone(machine: Machine, pfn: int) -> Zone:
@@ -108,35 +135,51 @@ def page_zone(machine: Machine, pfn: int) -> Zone:
         if zone.zone_start_pfn <= pfn < zone.zone_start_pfn + zone.spanned_pages:
             return zone
     spans = ", ".join(f"{zone.label} {zone.zone_start_pfn:#x} to {zone.end_pfn - 1:#x}" for zone in machine.zones())
-    raise ValueError(f"pfn must lie in a zone ({spans}), got {pfn:#x}" if isinstance(pfn, int) else
-                     f"pfn must be an int, got {pfn!r}")
+    raise ValueError(f"pfn must lie in a zone ({spans}), got {pfn:#x}")
 
 
 def __check_free(zone: Zone, pfn: int, order: int) -> None:
     """The block is not known to have been handed out like this: say why that is wrong, if it is."""
-    if type(order) is not int or not 0 <= order < MAX_ORDER:
-        raise ValueError(f"order must be an int, 0 to {MAX_ORDER - 1}, got {order!r}")
+    if not 0 <= order < MAX_ORDER:
+        raise ValueError(f"order must be 0 to {MAX_ORDER - 1}, got {order}")
     if pfn & ((1 << order) - 1) or pfn + (1 << order) > zone.end_pfn:
         raise ValueError(f"pfn of an order-{order} block must be a multiple of {1 << order:#x} inside zone "
                          f"{zone.label}, got {pfn:#x}")
     if not zone.machine.strict:
         return
-    known = zone.allocated.get(pfn)
-    if known is not None:
-        raise KernelBug(f"pfn {pfn:#x} was handed out as order {known}, and is freed as order {order}; a plain v5.4 "
-                        "says nothing here and loses or doubles pages (mm/page_alloc.c:__free_pages)")
+    head, known = __covering_block(zone.allocated, pfn)
+    if known >= 0:
+        raise KernelBug(f"pfn {pfn:#x}, freed as order {order}, lies in {head:#x}, which was handed out as order "
+                        f"{known}; a plain v5.4 says nothing here and loses or doubles pages "
+                        "(mm/page_alloc.c:__free_pages)")
     for page in range(pfn, pfn + (1 << order)):
         place = __place_of_free_page(zone, page)
         if place:
             raise KernelBug(f"pfn {page:#x} is already free ({place}); a plain v5.4 says nothing here: the reference "
-                            "count goes to -1, and the page is reported as bad when it is taken from the buddy lists "
-                            "(mm/page_alloc.c:__free_pages)")
+                            "count goes to -1, and the page is reported as bad when it next goes to or comes from the "
+                            "buddy lists (mm/page_alloc.c:__free_pages)")
+        if page in zone.allocated:
+            raise KernelBug(f"pfn {page:#x}, in the block {pfn:#x} of order {order}, was handed out by itself and is "
+                            "in use; a plain v5.4 reports a bad page and loses the block "
+                            "(mm/page_alloc.c:free_pages_prepare)")
+
+
+def __covering_block(blocks: dict[int, int], pfn: int) -> tuple[int, int]:
+    """Of blocks (head -> order), the one that `pfn` lies in, and its order; -1 if there is none."""
+    for order in range(MAX_ORDER):
+        head = pfn & -(1 << order)
+        if blocks.get(head, -1) >= order:
+            return head, blocks[head]
+    return pfn, -1
 
 
 def __place_of_free_page(zone: Zone, pfn: int) -> str:
+    """Where a free page is, in words; empty if it is not known to be free."""
     block = zone.block_of(pfn)
     if block:
         return f"order {block[1]}, {zone.machine.config.migrate_names[block[2]]}"
+    if __covering_block(zone.guard, pfn)[1] >= 0:
+        return "in a guard block"
     return f"on a per-CPU list, type {zone.machine.config.migrate_names[zone.index[pfn]]}" if pfn in zone.index else ""
 
 
@@ -144,7 +187,8 @@ def put_page_testzero(zone: Zone, pfn: int) -> bool:
     """Drop one reference; True if it was the last. A page that nobody knows of is held once (it is older than we)."""
     if zone.refcount or pfn not in zone.allocated:
         count = page_ref_count(zone, pfn)
-        if count > 1 or (count < 1 and __place_of_free_page(zone, pfn)):
+        known = __place_of_free_page(zone, pfn) or __covering_block(zone.allocated, pfn)[1] >= 0
+        if count > 1 or (count < 1 and known):
             page_ref_add(zone, pfn, -1)
             return False
     return True
@@ -197,12 +241,33 @@ def free_unref_page_commit(zone: Zone, pfn: int) -> None:
 
 @mirrors("mm/page_alloc.c")
 def free_unref_page_list(machine: Machine, pages: Sequence[int]) -> None:
-    """Free many single pages: all are prepared first, then all committed, each with mm_page_free_batched."""
+    """Free many single pages: all are prepared first, then all committed, each with mm_page_free_batched.
+
+    Parameters
+    ----------
+    pages : sequence of int
+        Pfns of order-0 pages without other references.
+
+    Raises
+    ------
+    TypeError, ValueError, KernelBug
+        As `__free_pages`, before anything is changed; KernelBug also if a page is twice in the list.
+
+    Notes
+    -----
+    Emits MmPageFree for each, then MmPageFreeBatched and PcpListAdd for each.
+    Kernel: mm/page_alloc.c:free_unref_page_list at v5.4. Simplified: no pause of irqs after every 32 pages.
+    """
+    if any(pfn.__class__ is not int for pfn in pages):
+        raise TypeError(f"pages must be pfns (ints), got {pages!r}")
     zones = [page_zone(machine, pfn) for pfn in pages]
     for zone, pfn in zip(zones, pages, strict=True):
         if zone.allocated.get(pfn) != 0:
             __check_free(zone, pfn, 0)
-    if len(set(pages)) < len(pages):
+        if zone.machine.strict and page_ref_count(zone, pfn) > 1:
+            raise KernelBug(f"pfn {pfn:#x} still has {page_ref_count(zone, pfn)} references; a plain v5.4 reports a "
+                            "bad page when it reaches the buddy lists (mm/page_alloc.c:free_unref_page_list)")
+    if machine.strict and len(set(pages)) < len(pages):
         raise KernelBug("a page is twice in the list; a plain v5.4 would put it on the per-CPU list twice")
     for zone, pfn in zip(zones, pages, strict=True):
         free_unref_page_prepare(zone, pfn)
@@ -251,7 +316,9 @@ def __collect_pages(zone: Zone, count: int, cpu: int) -> list[tuple[int, int]]:
             batch_free = left
         while left and batch_free and pages:
             pfn = pages[-1]
-            collected.append((pfn, pcp_list_del(zone, cpu, migratetype, pfn)))
+            carried = pcp_list_del(zone, cpu, migratetype, pfn)
+            if not (zone.refcount and check_new_pages(zone, pfn, 0)):  # a bad page is lost here
+                collected.append((pfn, carried))
             left -= 1
             batch_free -= 1
     return collected
@@ -275,17 +342,31 @@ def drain_pages_zone(zone: Zone, cpu: int) -> None:
 
 @mirrors("mm/page_alloc.c")
 def drain_pages(machine: Machine, cpu: int) -> None:
-    """All pages of one CPU's lists go back."""
+    """All pages of one CPU's lists go back; ValueError if there is no such CPU."""
+    if not 0 <= cpu < len(machine.cpu_to_node):
+        raise ValueError(f"cpu must be 0 to {len(machine.cpu_to_node) - 1}, got {cpu}")
     for zone in machine.zones():
         drain_pages_zone(zone, cpu)
 
 
 @mirrors("mm/page_alloc.c")
 def drain_all_pages(machine: Machine, zone: Zone | None = None) -> None:
-    """All pages of every CPU's lists go back, of one zone or of all."""
+    """All pages of every CPU's lists go back, of one zone or of all; each CPU does its own, in its own counters.
+
+    Notes
+    -----
+    Emits SetCurrent for each CPU with pages, PcpFlushPlanned and what follows.
+    Kernel: mm/page_alloc.c:drain_all_pages at v5.4.
+    """
+    task = machine.current
     for cpu in range(len(machine.cpu_to_node)):
-        for each in machine.zones() if zone is None else (zone,):
+        full = [each for each in (machine.zones() if zone is None else (zone,)) if each.pageset[cpu].count]
+        if full:
+            set_current(machine, cpu)
+        for each in full:
             drain_pages_zone(each, cpu)
+    if machine.current is not task:
+        set_current(machine, task.cpu, task.flags, task.in_interrupt, task.rt_task, task.oom_victim)
 
 
 @mirrors("mm/page_alloc.c")

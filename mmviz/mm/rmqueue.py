@@ -251,7 +251,9 @@ def check_new_pages(zone: Zone, pfn: int, order: int) -> bool:
 
 @mirrors("mm/page_alloc.c")
 def zone_statistics(preferred_zone: Zone, zone: Zone) -> None:
-    """Say where the page came from: NUMA hit or miss, local or other. Called while somebody listens."""
+    """Say where the page came from: NUMA hit or miss, local or other. Only on NUMA builds, and if somebody listens."""
+    if not zone.machine.config.numa:
+        return
     local = zone.nid == zone.machine.cpu_to_node[zone.machine.current.cpu]
     zone.trace.emit(ev.ZoneStatistics(zone.nid, zone.zone_idx, preferred_zone.nid, zone.nid == preferred_zone.nid,
                                       local))

@@ -21,6 +21,7 @@ from ..kernel import (
     __GFP_KSWAPD_RECLAIM,
     __GFP_MEMALLOC,
     __GFP_MOVABLE,
+    __GFP_NOFAIL,
     __GFP_NOMEMALLOC,
     __GFP_NOWARN,
     ALLOC_CMA,
@@ -42,7 +43,7 @@ from ..trace import mirrors
 from . import events as ev
 from .freelist import AllocContext, get_page_from_freelist
 from .vmscan import wakeup_kswapd
-from .zonelist import first_zones_zonelist
+from .zonelist import first_zones_zonelist, gfpflags_to_migratetype
 
 if TYPE_CHECKING:
     from .machine import Machine, Task
@@ -61,12 +62,16 @@ def __alloc_pages_slowpath(machine: Machine, gfp_mask: int, order: int, ac: Allo
     -----
     Kernel: mm/page_alloc.c:__alloc_pages_slowpath.
     """
-    gfp = current_gfp_context(machine.current, gfp_mask)
+    gfp = gfp_mask
     if gfp & __GFP_ATOMIC and gfp & __GFP_DIRECT_RECLAIM:
-        gfp &= ~__GFP_ATOMIC  # with a warning
-    alloc_flags = gfp_to_alloc_flags(machine, gfp, ac.migratetype)
+        gfp &= ~__GFP_ATOMIC
+        if machine.trace.on:
+            machine.trace.emit(ev.Warned("WARN_ON_ONCE: __GFP_ATOMIC and __GFP_DIRECT_RECLAIM exclude each other"))
+    alloc_flags = gfp_to_alloc_flags(machine, gfp)
     if machine.trace.on:
         machine.trace.emit(ev.SlowpathEntered(gfp, order, alloc_flags))
+    if ac.preferred_zone is None:
+        return __nopage(machine, gfp, order, ac)
     if alloc_flags & ALLOC_KSWAPD:
         wake_all_kswapds(order, ac)
     pfn = get_page_from_freelist(machine, gfp, order, alloc_flags, ac)
@@ -89,7 +94,18 @@ def __with_reserves(machine: Machine, gfp: int, order: int, alloc_flags: int, ac
         return pfn
     if gfp & __GFP_DIRECT_RECLAIM and not machine.current.flags & PF_MEMALLOC:
         __stop(machine, "reclaim", order, gfp)
-    elif machine.trace.on:
+        return None
+    return __nopage(machine, gfp, order, ac)
+
+
+def __nopage(machine: Machine, gfp: int, order: int, ac: AllocContext) -> int | None:
+    """Label nopage: the kernel's NULL. With __GFP_NOFAIL it tries with ALLOC_HARDER, and would then try for ever."""
+    if gfp & __GFP_NOFAIL and gfp & __GFP_DIRECT_RECLAIM:
+        pfn = get_page_from_freelist(machine, gfp, order, ALLOC_HARDER, ac)
+        if pfn is None:
+            __stop(machine, "retry", order, gfp)
+        return pfn
+    if machine.trace.on:
         machine.trace.emit(ev.AllocationFailed(order, gfp, not gfp & __GFP_NOWARN))
     return None
 
@@ -115,7 +131,7 @@ def current_gfp_context(task: Task, gfp_mask: int) -> int:
 
 
 @mirrors("mm/page_alloc.c")
-def gfp_to_alloc_flags(machine: Machine, gfp_mask: int, migratetype: int) -> int:
+def gfp_to_alloc_flags(machine: Machine, gfp_mask: int) -> int:
     """The alloc_flags of the slow path: the MIN mark, and privileges. ALLOC_NOFRAGMENT is gone.
 
     Kernel: mm/page_alloc.c:gfp_to_alloc_flags.
@@ -130,7 +146,7 @@ def gfp_to_alloc_flags(machine: Machine, gfp_mask: int, migratetype: int) -> int
         alloc_flags |= ALLOC_HARDER
     if gfp_mask & __GFP_KSWAPD_RECLAIM:
         alloc_flags |= ALLOC_KSWAPD
-    if migratetype == MIGRATE_MOVABLE and machine.config.migrate_cma is not None:
+    if gfpflags_to_migratetype(machine, gfp_mask) == MIGRATE_MOVABLE and machine.config.migrate_cma is not None:
         alloc_flags |= ALLOC_CMA
     return alloc_flags
 

@@ -166,7 +166,8 @@ def zone_watermark_ok_safe(zone: Zone, order: int, mark: int, classzone_idx: int
 
 @mirrors("mm/page_alloc.c")
 def boost_watermark(zone: Zone) -> None:
-    """Raise the three marks by a pageblock, after a theft between types; at most 1.5 times the high mark.
+    """Raise the three marks by a pageblock, after a theft between types; at most to a boost of 1.5 times the high mark,
+    or of one pageblock where that is more.
 
     Kernel: mm/page_alloc.c:boost_watermark. Only kswapd takes the boost away again.
     """
@@ -187,8 +188,8 @@ def nr_free_zone_pages(zones: Iterable[Zone]) -> int:
 
 def is_highmem(zone: Zone) -> bool:
     """HighMem, or Movable where HighMem is the zone that Movable was cut from."""
-    names = zone.machine.config.zone_names
-    return zone.name == "HighMem" or (zone.name == "Movable" and "HighMem" in names)
+    return zone.name == "HighMem" or (zone.name == "Movable" and any(
+        other.name == "HighMem" and other.managed_pages for other in zone.machine.zones()))
 
 
 @mirrors("mm/page_alloc.c")
@@ -223,7 +224,7 @@ def __setup_per_zone_wmarks(machine: Machine, min_free_kbytes: int,
     pages_min = min_free_kbytes >> 2
     lowmem_pages = sum(zone.managed_pages for zone in zones if not is_highmem(zone))
     for zone in zones:
-        share = pages_min * zone.managed_pages // lowmem_pages
+        share = pages_min * zone.managed_pages // max(lowmem_pages, 1)  # v5.4 divides by zero without low memory
         wmark_min = min(max(zone.managed_pages // 1024, 32), 128) if is_highmem(zone) else share
         gap = max(share >> 2, zone.managed_pages * watermark_scale_factor // 10000)
         base = wmark_min + zone.watermark_boost

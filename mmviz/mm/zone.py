@@ -300,6 +300,8 @@ def set_page_refcounted(zone: Zone, pfn: int, order: int) -> None:
     """refcount of the first page = 1; page->index is the owner's from here on."""
     zone.allocated[pfn] = order
     zone.index.pop(pfn, None)
+    if zone.refcount:
+        zone.refcount.pop(pfn, None)
     if zone.trace.on:
         zone.trace.emit(ev.SetPageRefcounted(zone.nid, zone.zone_idx, pfn, order))
 

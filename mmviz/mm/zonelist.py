@@ -113,11 +113,12 @@ def find_next_best_node(machine: Machine, node: int, used: list[int], node_load:
 
     if node not in used:
         return node
-    left = [n for n, other in enumerate(machine.node) if n not in used and any(other.node_zones)]
+    left = [n for n, other in enumerate(machine.node) if n not in used and any(
+        zone is not None and zone.present_pages for zone in other.node_zones)]
     return min(left, key=penalty, default=None)
 
 
-@mirrors("mm/page_alloc.c")
+@mirrors("mm/page_alloc.c", "build_zonelists")
 def node_order(machine: Machine, local: int, node_load: list[int]) -> list[int]:
     """The nodes in the order in which `local` asks them; `node_load` is shared by all nodes and grows.
 

@@ -28,7 +28,7 @@ def empty_zone(**by_hand):
 
 @pytest.fixture
 def zone_with():
-    """zone_with("3:M[0x1008]", high_mark=1500): a zone with these free lists; a pageblock has the type of its blocks."""
+    """zone_with("3:M[0x1008]", high_mark=1500): these free lists, and each pageblock of the type of its blocks."""
 
     def build(free="", *, lru=(), high_mark=0, **by_hand):
         zone = empty_zone(**by_hand)

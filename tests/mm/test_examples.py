@@ -42,7 +42,8 @@ from mmviz.mm.watermark import (
 )
 from mmviz.mm.zonelist import gfp_zone, gfpflags_to_migratetype
 
-SPLIT = "9:{0}[0x1200] 8:{0}[0x1100] 7:{0}[0x1080] 6:{0}[0x1040] 5:{0}[0x1020] 4:{0}[0x1010] 3:{0}[0x1008] 2:{0}[0x1004]"
+SPLIT = ("9:{0}[0x1200] 8:{0}[0x1100] 7:{0}[0x1080] 6:{0}[0x1040] 5:{0}[0x1020] 4:{0}[0x1010] 3:{0}[0x1008] "
+         "2:{0}[0x1004]")
 
 
 def take(zone, migratetype, count=1, order=0, alloc_flags=0):
@@ -170,8 +171,8 @@ def test_example_13_half_is_enough_to_claim_the_pageblock(zone_with, lists, even
 
 @pytest.mark.parametrize("users, alike, owner", [(257, 246, M), (256, 247, U)])
 def test_example_14_one_user_page_decides_who_owns_the_pageblock(zone_with, lists, events_of, users, alike, owner):
-    zone = zone_with("3:M[0x1008] 0:M[0x1100]", lru=range(0x1010, 0x1010 + users - 1), high_mark=1500)
-    zone.lru.add(0x11FF)
+    in_use = [pfn for pfn in range(0x1010, 0x1200) if pfn != 0x1100]
+    zone = zone_with("3:M[0x1008] 0:M[0x1100]", lru=in_use[:users], high_mark=1500)
     taken = []
     events = events_of(zone.machine, lambda: taken.extend(take(zone, U)))
     decided = [event for event in events if isinstance(event, ev.StealDecided)]
@@ -371,9 +372,8 @@ def marks(machine):
 
 
 def test_example_29_marks_of_a_4_gib_machine():
-    machine = x86_64()
-    assert marks(machine) == {"DMA": (7, 10, 13), "DMA32": (1486, 2228, 2970), "Normal": (500, 750, 1000)}
     assert min_free_kbytes_of(x86_64) == 7983
+    assert marks(x86_64()) == {"DMA": (7, 10, 13), "DMA32": (1486, 2228, 2970), "Normal": (500, 750, 1000)}
 
 
 def min_free_kbytes_of(machine_of, *sizes):
@@ -382,13 +382,9 @@ def min_free_kbytes_of(machine_of, *sizes):
 
 
 def test_example_30_lowmem_reserve():
-    reserve = {zone.name: zone.lowmem_reserve for zone in
-               x86_64_with_device().zones()}
+    machine = x86_64(config=mv.Config(zone_names=(*mv.Config.zone_names, "Device")))
+    reserve = {zone.name: zone.lowmem_reserve for zone in machine.zones()}
     assert reserve == {"DMA": [0, 2898, 3875, 3875, 3875], "DMA32": [0, 0, 976, 976, 976], "Normal": [0, 0, 0, 0, 0]}
-
-
-def x86_64_with_device():
-    return x86_64(config=mv.Config(zone_names=(*mv.Config.zone_names, "Device")))
 
 
 def test_example_31_marks_with_transparent_huge_pages():
@@ -505,8 +501,8 @@ def test_example_41_alloc_flags():
     machine = x86_64()
     normal, dma32 = machine.zone("Normal"), machine.zone("DMA32")
     assert ALLOC_WMARK_LOW | alloc_flags_nofragment(machine, normal, GFP_KERNEL) == 0x301
-    assert gfp_to_alloc_flags(machine, GFP_KERNEL, U) == 0x240
-    assert gfp_to_alloc_flags(machine, GFP_ATOMIC, U) == 0x230
+    assert gfp_to_alloc_flags(machine, GFP_KERNEL) == 0x240
+    assert gfp_to_alloc_flags(machine, GFP_ATOMIC) == 0x230
     assert ALLOC_WMARK_LOW | alloc_flags_nofragment(machine, dma32, GFP_DMA32 | GFP_KERNEL) == 0x201
 
 

@@ -1,0 +1,347 @@
+"""The page frames of a zone in the order of their addresses, and the blocks that they are grouped to.
+
+    0x1000  |U|        U free        |      U free       |...      a row is as many pages as there are columns
+    0x1040  |                  U free                    |         low addresses left, then down
+    0x1080  |                                            |
+            |                  U free                    |
+
+A block is as wide as it has pages; above one row it takes whole rows, since blocks are aligned. Solid is in use, tint
+is free, a broken outline is on a per-CPU list. The strip at the right shows the pageblocks and their types. Of a page
+that was in use before the recording began nobody knows the type: it is grey.
+
+An allocated block does not say for which type it was asked; the picture gives it the type of its pageblock, unless you
+know better (`types`). With more than 1,000 marks, or rows too low to be seen, a cell is a pageblock, and the picture
+says so.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from ..kernel import MIGRATE_MOVABLE
+from ..mm import events as ev
+from ..mm.machine import Machine
+from ..mm.zone import TOP_ORDER, Zone
+from ..trace import Step
+from .reading import (
+    HEAD,
+    RIGHT,
+    WIDTH,
+    Block,
+    block_tip,
+    concerns,
+    counts,
+    event_of,
+    free_words,
+    heading,
+    in_hand,
+    key,
+    letter,
+    pageblock_type,
+    pages,
+    touched,
+    type_name,
+    whole,
+    zone_of,
+)
+from .scene import GROUND, Mark, Rect, Scene, Text
+from .style import GUARD, MUTED, NUMBER, Meaning, free, pcp, used
+
+MOST_MARKS = 1000
+MOST_ROWS = 96
+MOST_CELLS = 440
+LEFT, BAND_WIDTH = 80.0, 18.0
+GRID_WIDTH = RIGHT - BAND_WIDTH - 6 - LEFT
+TOP = HEAD + 14
+TALL = 520.0  # of the grid
+
+
+class Piece(NamedTuple):
+    """A stretch of page frames of one kind: "free", "used", "pcp", "guard", "hand", or "before" (not known)."""
+
+    pfn: int
+    size: int
+    kind: str
+    order: int = 0
+    migratetype: int = -1
+
+
+class Grid(NamedTuple):
+    """Where a page frame is drawn."""
+
+    base: int
+    columns: int
+    rows: int
+    step: float  # width of a page
+    height: float  # of a row
+
+    def rects(self, pfn: int, size: int) -> Iterator[tuple[int, float, float, float, float]]:
+        """The rectangles of a stretch: first pfn, x, y, width, height; whole rows are one."""
+        end = pfn + size
+        while pfn < end:
+            row, column = divmod(pfn - self.base, self.columns)
+            full = 0 if column else (end - pfn) // self.columns
+            taken = full * self.columns or min(end - pfn, self.columns - column)
+            yield (pfn, LEFT + column * self.step, TOP + row * self.height,
+                   min(taken, self.columns) * self.step, max(1, full) * self.height)
+            pfn += taken
+
+
+def draw_frames(state: Machine, step: Step | None = None, *, zone: str | None = None, nid: int | None = None,
+                first: int | None = None, pages: int | None = None, columns: int | None = None,
+                types: Mapping[int, str] | None = None) -> Scene:
+    """The page frames of a zone, or of a part of it, and who has them.
+
+    Parameters
+    ----------
+    state : Machine
+        The state after the step.
+    step : Step, optional
+        What was just done; its block is touched.
+    zone, nid : str, int, optional
+        The zone and its node; the zone with most pages if not given.
+    first : int, optional
+        The first pfn to draw; the zone's first if not given.
+    pages : int, optional
+        How many pages, at least 1; to the end of the zone if not given.
+    columns : int, optional
+        Pages in a row: a power of two, 8 to 1024.
+    types : mapping of int to str, optional
+        The type that a block was asked for ("U", "M", "R"), by its first pfn, where you know it.
+
+    Returns
+    -------
+    Scene
+        At most 1,000 marks: above that a cell is a pageblock, and a text says so.
+
+    Examples
+    --------
+    >>> import mmviz as mv
+    >>> draw_frames(mv.toy(4), pages=32).title
+    'Page frames 0x1000 to 0x101f of zone DMA32'
+    """
+    place = zone_of(state, zone, nid)
+    low, high = _window(place, first, pages)
+    across = _columns(high - low, columns)
+    found = _pieces(place, step, low, high)
+    grid = _grid(low, high, across)
+    marks = _blocks(place, step, grid, found, types or {}) if grid.rows <= MOST_ROWS and len(found) < MOST_MARKS else []
+    if not marks or len(marks) > MOST_MARKS - 40:
+        return _pageblocks(state, place, step, low, high, found)
+    title = f"Page frames {low:#x} to {high - 1:#x} of zone {place.label}"
+    remark = f"{across} pages a row; a block of order n is 2^n pages wide; the strip at the right: pageblocks"
+    bottom = TOP + grid.rows * grid.height
+    marks += heading(state, title, remark, step) + _bands(place, step, grid, low, high) + _legend(place, bottom)
+    return Scene(title, WIDTH, bottom + 40, marks, _words(place, found, title))
+
+
+def _window(zone: Zone, first: int | None, pages: int | None) -> tuple[int, int]:
+    low = zone.zone_start_pfn if first is None else first
+    if isinstance(low, bool) or not isinstance(low, int) or not zone.zone_start_pfn <= low < zone.end_pfn:
+        raise ValueError(f"first must be a pfn {zone.zone_start_pfn:#x} to {zone.end_pfn - 1:#x} of zone {zone.label}, "
+                         f"got {low if not isinstance(low, int) else hex(low)}")
+    return low, low + whole("pages", zone.end_pfn - low if pages is None else pages, 1, zone.end_pfn - low)
+
+
+def _columns(count: int, columns: int | None) -> int:
+    if columns is None:
+        return next(c for c in (32, 64, 128, 256) if c * 16 >= count or c == 256)
+    whole("columns", columns, 8, 1024)
+    if columns & (columns - 1):
+        raise ValueError(f"columns must be a power of two 8 to 1,024, got {columns}")
+    return columns
+
+
+def _grid(low: int, high: int, columns: int) -> Grid:
+    base = low & -columns
+    rows = -(-(high - base) // columns)
+    return Grid(base, columns, rows, GRID_WIDTH / columns, max(6.0, min(28.0, TALL // rows)))
+
+
+def _words(zone: Zone, found: list[Piece], title: str) -> str:
+    sums = {kind: sum(p.size for p in found if p.kind == kind) for kind in ("free", "used", "pcp", "before")}
+    return (f"{title}: {pages(sums['free'])} on the free lists, {sums['pcp']:,} on per-CPU lists, {sums['used']:,} "
+            f"handed out, {sums['before']:,} in use since before the recording.")
+
+
+# ---------------------------------------------------------------- what lies where
+
+
+def _pieces(zone: Zone, step: Step | None, low: int, high: int) -> list[Piece]:
+    """Everything from `low` to `high` in order, without a gap."""
+    found, at = [], low
+    for piece in sorted(_known(zone, step)):
+        end = min(piece.pfn + piece.size, high)
+        if end <= at or piece.pfn >= high:
+            continue
+        if piece.pfn > at:
+            found.append(Piece(at, piece.pfn - at, "before"))
+        start = max(piece.pfn, at)
+        found.append(piece._replace(pfn=start, size=end - start))
+        at = end
+    return [*found, Piece(at, high - at, "before")] if at < high else found
+
+
+def _known(zone: Zone, step: Step | None) -> Iterator[Piece]:
+    """What the zone knows of its pages, in any order; many untouched blocks are one piece."""
+    blocks = zone.untouched
+    if len(blocks) > MOST_MARKS:
+        yield Piece(blocks[-1], len(blocks) << TOP_ORDER, "free", TOP_ORDER, MIGRATE_MOVABLE)
+    else:
+        yield from (Piece(pfn, 1 << TOP_ORDER, "free", TOP_ORDER, MIGRATE_MOVABLE) for pfn in blocks)
+    yield from (Piece(pfn, 1 << order, "free", order, mt) for pfn, (order, mt) in zone.buddy.items())
+    yield from (Piece(pfn, 1 << order, "used", order) for pfn, order in zone.allocated.items())
+    yield from (Piece(pfn, 1 << order, "guard", order) for pfn, order in zone.guard.items())
+    yield from (Piece(pfn, 1, "pcp", 0, zone.index.get(pfn, mt)) for cpu in zone.pageset
+                for mt, pile in enumerate(cpu.lists) for pfn in pile)
+    block = in_hand(step, zone)
+    if block is not None and block.pfn not in zone.allocated:
+        yield Piece(block.pfn, 1 << block.order, "hand", block.order, block.migratetype)
+
+
+# ---------------------------------------------------------------- blocks
+
+
+WHAT = {"free": "on its free list", "used": "handed out", "pcp": "on a per-CPU list",
+        "guard": "guard block, on no list", "hand": "in hand, on no list",
+        "before": "in use since before the recording"}
+
+
+def _blocks(zone: Zone, step: Step | None, grid: Grid, found: list[Piece], types: Mapping[int, str]) -> list[Mark]:
+    marks: list[Mark] = []
+    now = touched(step, zone)
+    for piece in found:
+        meaning, tip = _meaning(zone, piece, types), _tip(zone, piece)
+        is_touched = piece.kind == "hand" or (piece.pfn in now and piece.kind != "before")
+        for pfn, x, y, width, height in grid.rects(piece.pfn, piece.size):
+            name = key(pfn) if piece.kind != "before" else f"before {pfn:#x}"
+            marks.append(Rect(name, meaning, x, y, width, height, tip=tip, touched=is_touched and pfn == piece.pfn))
+    return marks + _row_names(grid)
+
+
+def _meaning(zone: Zone, piece: Piece, types: Mapping[int, str]) -> Meaning:
+    if piece.kind == "guard":
+        return GUARD
+    if piece.kind == "before":
+        return used()
+    if piece.kind == "used":
+        return used(types.get(piece.pfn) or letter(zone.machine.config, pageblock_type(zone, piece.pfn)))
+    kind = letter(zone.machine.config, piece.migratetype)
+    return pcp(kind) if piece.kind == "pcp" else free(kind)
+
+
+def _tip(zone: Zone, piece: Piece) -> str:
+    if piece.kind == "before":
+        return f"{piece.pfn:#x} to {piece.pfn + piece.size - 1:#x}\n{pages(piece.size)} {WHAT['before']}"
+    known = piece.migratetype if piece.migratetype >= 0 else pageblock_type(zone, piece.pfn)
+    return block_tip(zone.machine.config, Block(piece.pfn, piece.order, known), WHAT[piece.kind])
+
+
+def _row_names(grid: Grid) -> list[Mark]:
+    every = 1
+    while every * grid.height < 14:
+        every *= 2
+    return [Text(f"row {row}", NUMBER, LEFT - 8, TOP + row * grid.height + min(grid.height, 18) / 2 + 4,
+                 f"{grid.base + row * grid.columns:#x}", anchor="end") for row in range(0, grid.rows, every)]
+
+
+def _bands(zone: Zone, step: Step | None, grid: Grid, low: int, high: int) -> list[Mark]:
+    """The pageblocks: a strip at the right of the rows they take."""
+    config, event = zone.machine.config, event_of(step)
+    retyped = isinstance(event, (ev.SetPageblockMigratetype, ev.StealDecided)) and concerns(event, zone)
+    size = config.pageblock_nr_pages
+    marks: list[Mark] = []
+    for block in range(low // size, (high - 1) // size + 1):
+        top = (max(block * size, grid.base) - grid.base) / grid.columns
+        end = min(((block + 1) * size - grid.base) / grid.columns, grid.rows)
+        name = type_name(config, pageblock_type(zone, block * size))
+        marks.append(Rect(f"pageblock {block * size:#x}", free(name), RIGHT - BAND_WIDTH, TOP + top * grid.height,
+                          BAND_WIDTH, (end - top) * grid.height, tip=f"pageblock {block * size:#x} to "
+                          f"{(block + 1) * size - 1:#x}\n{name}",
+                          touched=retyped and getattr(event, "pfn", 0) // size == block))
+    return marks
+
+
+def _legend(zone: Zone, bottom: float) -> list[Mark]:
+    kinds = [(free("M"), "free"), (used("M"), "handed out"), (pcp("M"), "on a per-CPU list"), (used(), "used before")]
+    if zone.machine.config.debug_guardpage_minorder:
+        kinds.append((GUARD, "guard"))
+    marks: list[Mark] = [Text("free", MUTED, RIGHT, bottom + 26, free_words(zone), anchor="end")]
+    x = LEFT
+    for meaning, name in kinds:
+        marks.append(Rect(f"legend {name}", meaning, x, bottom + 15, 18, 13, label="", layer=GROUND))
+        marks.append(Text(f"legend text {name}", MUTED, x + 24, bottom + 26, name))
+        x += 44 + 6.4 * len(name)
+    return marks
+
+
+# ---------------------------------------------------------------- pageblocks
+
+
+def _pageblocks(machine: Machine, zone: Zone, step: Step | None, low: int, high: int, found: list[Piece]) -> Scene:
+    """A cell for each pageblock, or for several: its type, and how much of it is free."""
+    size = machine.config.pageblock_nr_pages
+    while -(-high // size) - low // size > MOST_CELLS:
+        size *= 2
+    cells = range(low // size, (high - 1) // size + 1)
+    across = 16 if len(cells) <= 256 else 32
+    width, rows = (RIGHT - LEFT) / across, -(-len(cells) // across)
+    height = max(16.0, min(30.0, TALL // rows))
+    share, now = _shares(found, size), {pfn // size for pfn in touched(step, zone)}
+    marks = heading(machine, f"Pageblocks of zone {zone.label}", _cell_remark(machine, size, high - low), step)
+    for i, cell in enumerate(cells):
+        x, y = LEFT + i % across * width, TOP + i // across * (height + 4)
+        marks += _cell(zone, cell, size, share.get(cell, 0), cell in now, (x, y, width - 3, height - 4))
+        if i % across == 0:
+            marks.append(Text(f"row {i // across}", NUMBER, LEFT - 8, y + height / 2 + 2, f"{cell * size:#x}",
+                              anchor="end"))
+    bottom = TOP + rows * (height + 4)
+    marks.append(Text("free", MUTED, RIGHT, bottom + 20, free_words(zone), anchor="end"))
+    title = f"Pageblocks {low:#x} to {high - 1:#x} of zone {zone.label}"
+    words = f"{title}: {len(cells)} cells, with {pages(counts(zone)['lists'])} of the zone on its free lists."
+    return Scene(title, WIDTH, bottom + 34, marks, words)
+
+
+def _cell_remark(machine: Machine, size: int, count: int) -> str:
+    blocks = size // machine.config.pageblock_nr_pages
+    cell = "one pageblock" if blocks == 1 else f"{blocks:,} pageblocks"
+    return (f"{pages(count)} are too many to draw one by one: a cell is {cell} of {size:,} pages, "
+            "its bar is what is in use")
+
+
+def _shares(found: list[Piece], size: int) -> dict[int, int]:
+    """Free pages by cell; pieces on a per-CPU list count as free here."""
+    share: dict[int, int] = {}
+    for piece in found:
+        if piece.kind in ("free", "pcp"):
+            for cell in range(piece.pfn // size, (piece.pfn + piece.size - 1) // size + 1):
+                overlap = min(piece.pfn + piece.size, (cell + 1) * size) - max(piece.pfn, cell * size)
+                share[cell] = share.get(cell, 0) + overlap
+    return share
+
+
+def _cell(zone: Zone, cell: int, size: int, free_pages: int, is_touched: bool,
+          place: tuple[float, float, float, float]) -> list[Mark]:
+    x, y, width, height = place
+    config, first = zone.machine.config, max(cell * size, zone.zone_start_pfn)
+    count = min((cell + 1) * size, zone.end_pfn) - first
+    name = type_name(config, _usual_type(zone, cell, size))
+    percent = 100 * free_pages // count
+    label = f"{name[0]} {percent}%" if width > 46 and percent < 100 else name[0]
+    tip = f"{first:#x} to {first + count - 1:#x}\n{name}: {free_pages:,} of {pages(count)} free, pcp included"
+    bar = Rect(f"bar {cell * size:#x}", used(name), x, y + height - 4, width * (1 - free_pages / count), 4, label="",
+               tip=tip)
+    return [Rect(f"cell {cell * size:#x}", free(name), x, y, width, height - 4, label=label, tip=tip,
+                 touched=is_touched), *([bar] if free_pages < count else [])]
+
+
+def _usual_type(zone: Zone, cell: int, size: int) -> int:
+    """The type that most pageblocks of a cell have."""
+    per_cell = size // zone.machine.config.pageblock_nr_pages
+    if per_cell == 1:
+        return zone.pageblock.get(cell, MIGRATE_MOVABLE)
+    blocks = range(cell * per_cell, (cell + 1) * per_cell)
+    others = [zone.pageblock[block] for block in zone.pageblock if block in blocks]
+    if 2 * len(others) <= per_cell:
+        return MIGRATE_MOVABLE
+    return max(sorted(set(others)), key=others.count)

@@ -1,0 +1,77 @@
+// A form of native controls: each in its <label>, so it has a name, a place in the Tab order, and keys of its own.
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const name in attributes) element.setAttribute(name, attributes[name]);
+  element.append(...children);
+  return element;
+}
+
+const whole = (text, knob) => Math.max(knob.least, Math.min(knob.most, Math.round(+text)));
+
+// Each kind: how it is made, how it shows a value, how it reads one (undefined: nothing to be read yet).
+const KINDS = {
+  slider(knob) {
+    const places = knob.options.length ? knob.options : null;
+    const shown = make("output");
+    const range = places ? { min: 0, max: places.length - 1, step: 1 } : { min: knob.least, max: knob.most, step: knob.step };
+    const control = make("input", { type: "range", "aria-label": knob.label, ...range });
+    return {
+      control, parts: [control, shown],
+      show(value) {
+        control.value = places ? places.indexOf(value) : value;
+        shown.textContent = `${value}${knob.unit && " " + knob.unit}`;
+        control.setAttribute("aria-valuetext", shown.textContent);
+      },
+      read: () => (places ? places[+control.value] : +control.value),
+    };
+  },
+  number(knob) {
+    const control = make("input", { type: "number", min: knob.least, max: knob.most, step: 1, "aria-label": knob.label });
+    return {
+      control, parts: [control], show(value) { if (control.value === "" || +control.value !== value) control.value = value; },
+      read: () => (control.value === "" ? undefined : whole(control.value, knob)),
+    };
+  },
+  menu(knob) {
+    const control = make("select", { "aria-label": knob.label }, ...knob.options.map((word) => make("option", {}, word)));
+    return { control, parts: [control], show(value) { control.value = value; }, read: () => control.value };
+  },
+};
+
+function render({ model, el }) {
+  const root = make("div", { class: "mmviz-knobs", role: "group", "aria-label": model.get("title") });
+  const knobs = model.get("spec").map((knob) => ({ ...KINDS[knob.kind](knob), name: knob.name, label: knob.label }));
+  const tell = (name, value) => { model.set(name, value); model.save_changes(); };
+  for (const knob of knobs) {
+    knob.control.addEventListener("input", () => {
+      const value = knob.read();
+      if (value === undefined) return;
+      knob.show(value);
+      tell("values", { ...model.get("values"), [knob.name]: value });
+    });
+    root.append(make("label", { class: "mmviz-knob" }, make("span", {}, knob.label), make("span", {}, ...knob.parts)));
+  }
+
+  const reset = make("button", { type: "button" }, "reset");
+  reset.addEventListener("click", () => tell("values", { ...model.get("start") }));
+  const line = make("input", { type: "text", spellcheck: "false", "aria-label": "this setting as text" });
+  line.addEventListener("focus", () => line.select());
+  line.addEventListener("change", () => tell("typed", line.value));
+  const problem = make("p", { class: "mmviz-problem", role: "alert" });
+  root.append(make("label", { class: "mmviz-line" }, make("span", {}, "this setting as text"), line), reset, problem);
+
+  for (const control of root.querySelectorAll("input, select, button")) control.dataset.lmSuppressShortcuts = "true";
+  root.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation(); // the notebook has plans for letters
+  });
+
+  const showValues = () => knobs.forEach((knob) => knob.show(model.get("values")[knob.name]));
+  const showLine = () => { line.value = model.get("line"); };
+  const showProblem = () => { problem.textContent = model.get("problem"); };
+  const shown = { values: showValues, line: showLine, problem: showProblem };
+  for (const name in shown) { shown[name](); model.on(`change:${name}`, shown[name]); }
+  el.replaceChildren(root);
+  return () => { for (const name in shown) model.off(`change:${name}`, shown[name]); };
+}
+
+export default { render };

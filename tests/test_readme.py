@@ -1,0 +1,42 @@
+"""What the README says is true: its six lines make its picture, its scores are those of a replay, its links lead somewhere."""
+import pathlib
+import re
+
+import pytest
+
+from mmviz.capture.load import load_capture
+from mmviz.capture.replay import replay
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GROUPS = {
+    "m1536i386 H1, H2": ["m1536i386/H1*", "m1536i386_H2*"], "m256frag nocompact W5b": ["m256frag_nocompact_W5b*"],
+    "m512 W0, W1, W2, W2b, W4": ["m512/W0*", "m512_W1*", "m512_W2_*", "m512_W2b*", "m512_W4*"],
+    "m512numa N1, N2": ["m512numa/N1*", "m512numa_N2*"], "m512smp2 M1": ["m512smp2/M1*"],
+    "m512zones Z1, Z2": ["m512zones/Z1*", "m512zones_Z2*"],
+}
+
+
+def test_the_lines_of_code_make_the_picture(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"```python\n(.*?)```", README, re.S)
+    assert code is not None
+    exec(code[1], {})
+    assert (tmp_path / "readme.svg").read_text() == (ROOT / "data/readme.svg").read_text()
+
+
+@pytest.mark.parametrize("row", re.findall(r"^\| (m\d.*?) \|$", README, re.M))
+def test_the_scores_are_those_of_a_replay(row: str) -> None:
+    name, *numbers, final = [cell.strip() for cell in row.split("|")]
+    group = next(key for key in GROUPS if name.startswith(key))
+    paths = [path for pattern in GROUPS[group] for path in (ROOT / "data/captures").glob(pattern + ".gz")
+             if not path.name.endswith(".trace.gz")]
+    scores = [replay(capture) for path in paths for capture in load_capture(path)]
+    sums = [sum(getattr(score, field) for score in scores) for field in ("allocs", "exact", "inner", "inner_exact")]
+    assert [int(number.replace(",", "")) for number in numbers] == sums
+    assert final == "identical" and all(score.perfect for score in scores)
+
+
+def test_every_link_leads_to_a_file() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert links and all((ROOT / link).exists() for link in links)
