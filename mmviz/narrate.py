@@ -34,7 +34,7 @@ def sentence(event: Event, config: Config | None = None) -> str:
 
 
 def _words(event: Event, config: Config) -> dict[str, Any]:
-    words: dict[str, Any] = dict(zip(event.__slots__, event.values(), strict=True))
+    words: dict[str, Any] = dict(zip(event.__match_args__, event.values(), strict=True))
     for name in ("migratetype", "start_mt", "fallback_mt", "alloc_migratetype", "fallback_migratetype"):
         number = words.get(name)
         if isinstance(number, int) and 0 <= number < config.migrate_types:

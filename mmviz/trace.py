@@ -70,14 +70,14 @@ class Event:
     decision: ClassVar[bool] = False
     tracepoint: ClassVar[str | None] = None
     if TYPE_CHECKING:
-        __slots__: ClassVar[tuple[str, ...]]  # made by dataclass
+        __match_args__: ClassVar[tuple[str, ...]]  # the names of all fields; made by dataclass
 
     def __init_subclass__(cls) -> None:
         EVENTS[cls.__name__] = cls
 
     def values(self) -> list[Any]:
         """The fields, in order."""
-        return [getattr(self, name) for name in self.__slots__]
+        return [getattr(self, name) for name in self.__match_args__]
 
     # Here once, and not made anew by dataclass for each kind: it halves the time of `import mmviz`.
     def __eq__(self, other: object) -> bool:
@@ -87,7 +87,7 @@ class Event:
         return hash((type(self), *self.values()))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={value!r}" for name, value in zip(self.__slots__, self.values(), strict=True))
+        fields = ", ".join(f"{name}={value!r}" for name, value in zip(self.__match_args__, self.values(), strict=True))
         return f"{type(self).__name__}({fields})"
 
 

@@ -74,7 +74,7 @@ def order0_splits(theirs: Tree) -> list[int]:
 
 
 def machine_with_blocks(orders: list[int]) -> mv.Machine:
-    """toy(64) with batch 31 and an UNMOVABLE block of each of these orders; the rest is MOVABLE and of the top order."""
+    """toy(64) with batch 31 and an UNMOVABLE block of each of these orders; the rest is MOVABLE, of the top order."""
     machine = mv.toy(64, batch=31)
     zone = machine.zone("DMA32")
     del_page_from_free_area(zone, 0x4C00, 10, mv.MIGRATE_MOVABLE)

@@ -1,4 +1,4 @@
-"""What the README says is true: its six lines make its picture, its scores are those of a replay, its links lead somewhere."""
+"""What the README says is true: its lines make its picture, its scores are a replay's, its links lead somewhere."""
 import pathlib
 import re
 

@@ -5,7 +5,9 @@
     replay       all of them; compares returned pfns, inner events, and the final state, list order included
 
 No predicted pfn is ever taken from the trace. An operation starts at its first inner event: with several CPUs,
-mm_page_alloc is printed after the fact, and another CPU's operation may stand between.
+mm_page_alloc is printed after the fact, and another CPU's operation may stand between. (Which mm_page_alloc an inner
+event belongs to is read from the trace: by its pfn, so that an interrupt's own allocation is told from the one that it
+interrupted.)
 """
 from __future__ import annotations
 
@@ -24,9 +26,9 @@ from ..mm.page_free import (
     free_the_page,
     free_unref_page_commit,
     free_unref_page_prepare,
-    page_zone,
     refresh_cpu_vm_stats,
 )
+from ..mm.page_ref import page_zone
 from ..mm.vmscan import balance_pgdat_begin, balance_pgdat_end
 from ..mm.zone import set_page_lru
 from ..trace import Event, Timeline
@@ -56,6 +58,7 @@ def schedule(rows: Sequence[Row]) -> list[Operation]:
     inner: dict[int, list[Row]] = {}  # number of an operation -> its inner rows
     starts: dict[int, int] = {}  # number of an operation -> where it starts, if that is not its own row
     found: list[tuple[int, Row]] = []
+    overtaken = False  # by an interrupt's operation, on the same CPU
     for number, row in enumerate(rows):
         kind = row[0]
         if kind in ("z", "x"):
@@ -71,10 +74,11 @@ def schedule(rows: Sequence[Row]) -> list[Operation]:
         elif kind == "a" and pending and (claimed := _claim(pending, row)):
             starts[number] = claimed[0][0]
             inner[number] = [each for _, each in claimed]
+            overtaken |= bool(found) and found[-1][0] > claimed[0][0]
         found.append((number, row))
         if kind in "afcd":
             last[row[1]] = found[-1]
-    if len(last) > 1:  # on one CPU they start in the order of the rows
+    if len(last) > 1 or overtaken:  # else they start in the order of the rows
         found.sort(key=lambda operation: starts.get(operation[0], operation[0]))
     return [Operation(number, row, inner.get(number, NOTHING)) for number, row in found]
 
@@ -227,10 +231,10 @@ def replay(capture: Capture, resync: bool = False) -> Score:
     compare = _compare_and_mend if resync else _compare_all
     try:
         machine = compare(capture, schedule(capture.rows), score)
+        if machine is not None:
+            score.final = list(differences(machine, capture.truth()))
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise CaptureError(f"{capture.name}: an operation makes no sense: {error!r}") from error
-    if machine is not None:
-        score.final = list(differences(machine, capture.truth()))
     score.finished = machine is not None
     score.seconds = perf_counter() - began
     return score

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ..kernel import MIGRATE_MOVABLE
 from ..mm import events as ev
 from ..mm.machine import Machine
-from ..mm.zone import TOP_ORDER, Zone
+from ..mm.mmzone import TOP_ORDER, Zone
 from ..trace import Step
 from .reading import (
     HEAD,

@@ -20,7 +20,7 @@ from ..capture.proc import FreeAreaCounts
 from ..kernel import MAX_ORDER, MIGRATE_HIGHATOMIC
 from ..mm import events as ev
 from ..mm.machine import Machine
-from ..mm.zone import TOP_ORDER, Zone
+from ..mm.mmzone import TOP_ORDER, Zone
 from ..trace import Step
 from .reading import (
     HEAD,

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ..kernel import PAGE_SHIFT, WMARK_LOW
 from ..mm import events as ev
 from ..mm.machine import Machine
-from ..mm.zone import Zone
+from ..mm.mmzone import Zone
 from ..trace import Event, Step
 from .reading import (
     HEAD,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ..mm import events as ev
 from ..mm.machine import Machine
-from ..mm.zone import PerCpuPages, Zone
+from ..mm.mmzone import PerCpuPages, Zone
 from ..trace import Step
 from .reading import (
     HEAD,

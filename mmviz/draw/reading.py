@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ..kernel import __GFP_DIRECT_RECLAIM, MAX_ORDER, MIGRATE_MOVABLE, NR_FREE_PAGES, PF_MEMALLOC, Config
 from ..mm import events as ev
 from ..mm.machine import Machine
-from ..mm.zone import TOP_ORDER, Zone
+from ..mm.mmzone import TOP_ORDER, Zone
 from ..trace import Event, Step
 from .scene import Mark, Rect, Text
 from .style import MUTED, RECLAIM, REFUSED, STRONG, TEXT, Meaning, free, used
@@ -92,7 +92,7 @@ def event_of(step: Step | None) -> Event | None:
 
 def fields(event: Event | None) -> dict[str, Any]:
     """The fields of an event by name."""
-    return dict(zip(event.__slots__, event.values(), strict=True)) if event is not None else {}
+    return dict(zip(event.__match_args__, event.values(), strict=True)) if event is not None else {}
 
 
 def concerns(event: Event | None, zone: Zone) -> bool:

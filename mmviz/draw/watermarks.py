@@ -19,7 +19,7 @@ from __future__ import annotations
 from ..kernel import WMARK_HIGH, WMARK_LOW, WMARK_MIN
 from ..mm import events as ev
 from ..mm.machine import Machine
-from ..mm.zone import Zone
+from ..mm.mmzone import Zone
 from ..trace import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, concerns, counts, event_of, heading, pages, zone_of
 from .scene import GROUND, Line, Mark, Polyline, Rect, Scene, Text

@@ -6,7 +6,6 @@ const ICONS = {
   first: "M4 3v10M13 3 6 8l7 5z", back: "M11 3 4 8l7 5z", next: "M5 3l7 5-7 5z", last: "M12 3v10M3 3l7 5-7 5z",
   decision: "M3 3l6 5-6 5zM12.5 5.5 15 8l-2.5 2.5L10 8z",
 };
-let players = 0;
 
 // ---- reading the data
 
@@ -87,7 +86,9 @@ function pattern(tile, prefix) {
 // ---- the picture: one <g> for each key, touched only when its stretch changes
 
 function painter(picture, data) {
-  const prefix = `mmviz${++players}-`;
+  // Every widget brings a module of its own, and so its own counters: only the document can number all players of a page.
+  document.mmvizPlayers = (document.mmvizPlayers || 0) + 1;
+  const prefix = `mmviz${document.mmvizPlayers}-`;
   picture.append(make("defs", {}, ...data.hatches.map((tile) => pattern(tile, prefix))));
   const layers = Array.from({ length: LAYERS }, () => picture.appendChild(make("g")));
   const looks = data.looks.map((look) => ({ ...look, fill: look.fill.replace("url(#", `url(#${prefix}`) }));

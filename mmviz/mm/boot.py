@@ -22,6 +22,7 @@ from typing import NamedTuple
 from ..kernel import MAX_ORDER, MIGRATE_UNMOVABLE, NR_FREE_PAGES, PAGE_SHIFT, PAGE_SIZE, WMARK_HIGH, Config
 from ..trace import Trace, mirrors
 from .machine import Machine, Node, Task
+from .mmzone import TOP_ORDER, FreeArea, PerCpuPages, Zone
 from .page_free import free_pages_core
 from .watermark import (
     __setup_per_zone_wmarks,
@@ -30,7 +31,7 @@ from .watermark import (
     setup_per_zone_lowmem_reserve,
     wmark_pages,
 )
-from .zone import TOP_ORDER, FreeArea, PerCpuPages, Zone, __touch_next_block, set_watermarks
+from .zone import __touch_next_block, set_watermarks
 from .zonelist import build_all_zonelists
 
 
@@ -104,7 +105,6 @@ def boot(zones: Sequence[ZoneSize | tuple[str, int, int] | tuple[str, int, int, 
 
 def _check_sizes(sizes: list[ZoneSize], config: Config, cpus: Sequence[int],
                  distance: Sequence[Sequence[int]] | None) -> None:
-    nodes = 1 + max((size.nid for size in sizes), default=0)
     for size in sizes:
         if size.name not in config.zone_names:
             raise ValueError(f"zone must be one of {', '.join(config.zone_names)}, got {size.name!r}")
@@ -112,6 +112,7 @@ def _check_sizes(sizes: list[ZoneSize], config: Config, cpus: Sequence[int],
             raise TypeError(f"start_pfn, nr_pages and nid must be ints, got {size}")
         if min(size[1:]) < 0:
             raise ValueError(f"start_pfn, nr_pages and nid must be at least 0, got {size}")
+    nodes = 1 + max((size.nid for size in sizes), default=0)
     spans = sorted((size.start_pfn, size.start_pfn + size.nr_pages, size.name) for size in sizes)
     for (_, end, name), (start, _, other) in pairwise(spans):
         if end > start:

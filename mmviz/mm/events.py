@@ -17,244 +17,194 @@ from ..trace import Event, event
 
 
 @event
-class AddToFreeArea(Event):
+class ZoneEvent(Event):
+    """Base of what happens in one zone."""
+
+    nid: int
+    zone_idx: int
+
+
+@event
+class BlockChange(ZoneEvent):
+    """Base of what happens to a block on a free list."""
+
+    pfn: int
+    order: int
+    migratetype: int
+
+
+@event
+class PcpChange(ZoneEvent):
+    """Base of what happens to a page on a per-CPU list."""
+
+    cpu: int
+    migratetype: int
+    pfn: int
+
+
+@event
+class AddToFreeArea(BlockChange):
     """A block became the first of a free list."""
 
-    nid: int
-    zone_idx: int
-    pfn: int
-    order: int
-    migratetype: int
-
 
 @event
-class AddToFreeAreaTail(Event):
+class AddToFreeAreaTail(BlockChange):
     """A block became the last of a free list."""
 
-    nid: int
-    zone_idx: int
-    pfn: int
-    order: int
-    migratetype: int
-
 
 @event
-class MoveToFreeArea(Event):
+class MoveToFreeArea(BlockChange):
     """A free block went over to the head of another type's list; nr_free stays."""
 
-    nid: int
-    zone_idx: int
-    pfn: int
-    order: int
-    migratetype: int
-
 
 @event
-class DelPageFromFreeArea(Event):
+class DelPageFromFreeArea(BlockChange):
     """A block left its free list."""
 
-    nid: int
-    zone_idx: int
-    pfn: int
-    order: int
-    migratetype: int
-
 
 @event
-class PcpListAdd(Event):
+class PcpListAdd(PcpChange):
     """A page was put on top of a per-CPU list."""
 
-    nid: int
-    zone_idx: int
-    cpu: int
-    migratetype: int
-    pfn: int
-
 
 @event
-class PcpListAddTail(Event):
+class PcpListAddTail(PcpChange):
     """A page was put at the bottom of a per-CPU list, by a refill."""
 
-    nid: int
-    zone_idx: int
-    cpu: int
-    migratetype: int
-    pfn: int
-
 
 @event
-class PcpListDel(Event):
+class PcpListDel(PcpChange):
     """A page left the top or the bottom of a per-CPU list."""
 
-    nid: int
-    zone_idx: int
-    cpu: int
-    migratetype: int
-    pfn: int
-
 
 @event
-class SetPcppageMigratetype(Event):
+class SetPcppageMigratetype(ZoneEvent):
     """page->index of a page in flight or on a per-CPU list was set to a migratetype."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     migratetype: int
 
 
 @event
-class SetPageblockMigratetype(Event):
+class SetPageblockMigratetype(ZoneEvent):
     """A pageblock changed its type."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     migratetype: int
 
 
 @event
-class SetPageRefcounted(Event):
+class SetPageRefcounted(ZoneEvent):
     """A block is out of the allocator's hands: its first page has one reference."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     order: int
 
 
 @event
-class PageRefAdd(Event):
+class PageRefAdd(ZoneEvent):
     """References were added to a page, or taken without reaching zero."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     nr: int
 
 
 @event
-class MmPageFree(Event):
+class MmPageFree(ZoneEvent):
     """The last reference is gone; the page forgets its owner and comes back to the allocator."""
 
     tracepoint: ClassVar[str | None] = "kmem:mm_page_free"
-    nid: int
-    zone_idx: int
     pfn: int
     order: int
 
 
 @event
-class PrepCompoundPage(Event):
+class PrepCompoundPage(ZoneEvent):
     """A block became a compound page: one head, and tails that point to it."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     order: int
 
 
 @event
-class SplitPage(Event):
+class SplitPage(ZoneEvent):
     """A block became 2^order single pages, each with a reference of its own."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     order: int
 
 
 @event
-class SetPageGuard(Event):
+class SetPageGuard(ZoneEvent):
     """A split-off half became a guard block: on no list, and not counted as free."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     order: int
 
 
 @event
-class ClearPageGuard(Event):
+class ClearPageGuard(ZoneEvent):
     """A guard block is one no more; its buddy merges with it."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     order: int
 
 
 @event
-class SetPageLRU(Event):
+class SetPageLRU(ZoneEvent):
     """A page went on an LRU list (it is a user's or the page cache's)."""
 
-    nid: int
-    zone_idx: int
     pfn: int
 
 
 @event
-class ModZonePageState(Event):
+class ModZonePageState(ZoneEvent):
     """A counter of the zone moved: first in this CPU's difference, in the zone when that passes stat_threshold."""
 
-    nid: int
-    zone_idx: int
     cpu: int
     item: int
     delta: int
 
 
 @event
-class FoldDiff(Event):
+class FoldDiff(ZoneEvent):
     """A CPU's differences went into the zone's counters."""
 
-    nid: int
-    zone_idx: int
     cpu: int
 
 
 @event
-class SetWatermarkBoost(Event):
+class SetWatermarkBoost(ZoneEvent):
     """All three watermarks of a zone were raised, or let down again."""
 
-    nid: int
-    zone_idx: int
     boost: int
 
 
 @event
-class SetBoostSeen(Event):
+class SetBoostSeen(ZoneEvent):
     """kswapd noted the boost that it found at the start of its pass (0: the pass is over)."""
 
-    nid: int
-    zone_idx: int
     boost: int
 
 
 @event
-class SetZoneBoosted(Event):
+class SetZoneBoosted(ZoneEvent):
     """ZONE_BOOSTED_WATERMARK was set (1) or cleared (0)."""
 
-    nid: int
-    zone_idx: int
     value: int
 
 
 @event
-class SetReservedHighatomic(Event):
+class SetReservedHighatomic(ZoneEvent):
     """nr_reserved_highatomic changed."""
 
-    nid: int
-    zone_idx: int
     nr_pages: int
 
 
 @event
-class SetWatermarks(Event):
+class SetWatermarks(ZoneEvent):
     """The three marks were computed anew; the boost is zero after it."""
 
-    nid: int
-    zone_idx: int
     wmark_min: int
     wmark_low: int
     wmark_high: int
@@ -282,6 +232,13 @@ class Decision(Event):
 
 
 @event
+class ZoneDecision(ZoneEvent):
+    """Base of the decisions about one zone."""
+
+    decision: ClassVar[bool] = True
+
+
+@event
 class RequestPrepared(Decision):
     """The gfp mask was read: the highest zone allowed, and the migratetype."""
 
@@ -293,19 +250,14 @@ class RequestPrepared(Decision):
 
 
 @event
-class PreferredZoneChosen(Decision):
+class PreferredZoneChosen(ZoneDecision):
     """The first eligible zone of the zonelist; both -1 if there is none."""
-
-    nid: int
-    zone_idx: int
 
 
 @event
-class NofragmentChosen(Decision):
+class NofragmentChosen(ZoneDecision):
     """Whether the first pass may steal from other types."""
 
-    nid: int
-    zone_idx: int
     alloc_flags: int
 
 
@@ -317,20 +269,16 @@ class NofragmentDropped(Decision):
 
 
 @event
-class ZoneTried(Decision):
+class ZoneTried(ZoneDecision):
     """The next zone of the zonelist."""
 
-    nid: int
-    zone_idx: int
     order: int
 
 
 @event
-class WatermarkChecked(Decision):
+class WatermarkChecked(ZoneDecision):
     """free > min + reserve? `free` and `min` are what was compared, after order, reserves and privileges."""
 
-    nid: int
-    zone_idx: int
     order: int
     mark: int
     free: int
@@ -349,33 +297,27 @@ class NodeReclaimed(Decision):
 
 
 @event
-class PcpListSearched(Decision):
+class PcpListSearched(ZoneDecision):
     """This CPU's list of one type was looked at."""
 
-    nid: int
-    zone_idx: int
     cpu: int
     migratetype: int
     nr_on_list: int
 
 
 @event
-class FreeAreaSearched(Decision):
+class FreeAreaSearched(ZoneDecision):
     """One order of the buddy lists was looked at for one type."""
 
-    nid: int
-    zone_idx: int
     order: int
     migratetype: int
     found: bool
 
 
 @event
-class BlockExpanded(Decision):
+class BlockExpanded(ZoneDecision):
     """A block of order `high` is cut down to order `low`; the lower half is kept each time."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     low: int
     high: int
@@ -383,22 +325,18 @@ class BlockExpanded(Decision):
 
 
 @event
-class GuardChecked(Decision):
+class GuardChecked(ZoneDecision):
     """set_page_guard was asked whether to keep a half as a guard block."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     order: int
     guarded: bool
 
 
 @event
-class FallbackSearched(Decision):
+class FallbackSearched(ZoneDecision):
     """One order was looked at for a block of another type; fallback_mt is -1 if there is none."""
 
-    nid: int
-    zone_idx: int
     order: int
     start_mt: int
     fallback_mt: int
@@ -406,11 +344,9 @@ class FallbackSearched(Decision):
 
 
 @event
-class StealDecided(Decision):
+class StealDecided(ZoneDecision):
     """free + alike pages against half a pageblock: does the pageblock change hands?"""
 
-    nid: int
-    zone_idx: int
     pfn: int
     free: int
     alike: int
@@ -418,11 +354,9 @@ class StealDecided(Decision):
 
 
 @event
-class BuddyChecked(Decision):
+class BuddyChecked(ZoneDecision):
     """Is the partner block free, and of the same order?"""
 
-    nid: int
-    zone_idx: int
     pfn: int
     buddy_pfn: int
     order: int
@@ -430,42 +364,34 @@ class BuddyChecked(Decision):
 
 
 @event
-class PcpFlushPlanned(Decision):
+class PcpFlushPlanned(ZoneDecision):
     """free_pcppages_bulk chose which pages go back, oldest first, type by type."""
 
-    nid: int
-    zone_idx: int
     cpu: int
     count: int
 
 
 @event
-class PagesCleared(Decision):
+class PagesCleared(ZoneDecision):
     """2^order pages were filled with zeros (clear_highpage for each)."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     order: int
 
 
 @event
-class ZoneStatistics(Decision):
+class ZoneStatistics(ZoneDecision):
     """NUMA counters: "hit" or "miss" (then foreign on the preferred zone), and "local" or "other"."""
 
-    nid: int
-    zone_idx: int
     preferred_nid: int
     hit: bool
     local: bool
 
 
 @event
-class HighatomicReserved(Decision):
+class HighatomicReserved(ZoneDecision):
     """A pageblock was asked for the highatomic reserve: the limit in pages, and whether it was taken."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     nr_reserved: int
     limit: int
@@ -473,11 +399,9 @@ class HighatomicReserved(Decision):
 
 
 @event
-class KswapdWoken(Decision):
+class KswapdWoken(ZoneDecision):
     """wakeup_kswapd was called for a zone; kswapd itself is not simulated."""
 
-    nid: int
-    zone_idx: int
     order: int
     why: str
 
@@ -520,11 +444,9 @@ class Warned(Decision):
 
 
 @event
-class BadPage(Decision):
+class BadPage(ZoneDecision):
     """"BUG: Bad page state": a page from a free list is not as a free page should be, and is leaked."""
 
-    nid: int
-    zone_idx: int
     pfn: int
     refcount: int
 

@@ -24,14 +24,9 @@ from ..kernel import (
 )
 from ..trace import mirrors
 from . import events as ev
+from .mmzone import Zone
 from .watermark import boost_watermark
-from .zone import (
-    Zone,
-    move_to_free_area,
-    set_pageblock_migratetype,
-    set_reserved_highatomic,
-    set_zone_boosted,
-)
+from .zone import move_to_free_area, set_pageblock_migratetype, set_reserved_highatomic, set_zone_boosted
 
 if TYPE_CHECKING:
     from .freelist import AllocContext
@@ -69,11 +64,11 @@ def __rmqueue_fallback(zone: Zone, order: int, start_migratetype: int, alloc_fla
 
 def __find_smallest(zone: Zone, order: int, start_migratetype: int) -> tuple[int, int, bool]:
     """Label find_smallest: a block that cannot be claimed anyway is taken from the smallest order that has one."""
-    for current_order in range(order, MAX_ORDER):
+    current_order, fallback_mt, can_steal = order, -1, False
+    while fallback_mt < 0:
         fallback_mt, can_steal = find_suitable_fallback(zone, current_order, start_migratetype)
-        if fallback_mt >= 0:
-            break
-    return current_order, fallback_mt, can_steal
+        current_order += 1
+    return current_order - 1, fallback_mt, can_steal
 
 
 def __steal(zone: Zone, order: int, current_order: int, start_migratetype: int, fallback_mt: int, can_steal: bool,

@@ -25,10 +25,11 @@ from ..kernel import (
 from ..trace import mirrors
 from . import events as ev
 from .fallback import reserve_highatomic_pageblock
+from .mmzone import Zone
 from .rmqueue import rmqueue
 from .vmscan import NODE_RECLAIM_FULL, NODE_RECLAIM_NOSCAN, RECLAIM_DISTANCE, node_reclaim
 from .watermark import zone_watermark_fast, zone_watermark_ok
-from .zone import Zone, prep_compound_page, set_page_refcounted
+from .zone import prep_compound_page, set_page_refcounted
 from .zonelist import Zonelist, for_next_zone_zonelist_nodemask
 
 if TYPE_CHECKING:

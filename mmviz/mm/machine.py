@@ -16,7 +16,8 @@ from ..errors import CaptureError
 from ..kernel import MAX_ORDER, Config
 from ..trace import Event, Trace
 from . import events as ev
-from .zone import PRIMITIVES, FreeArea, PerCpuPages, Zone
+from .mmzone import FreeArea, PerCpuPages, Zone
+from .zone import PRIMITIVES
 from .zonelist import Zonelist, build_all_zonelists
 
 FORMAT = 1  # of a saved Machine

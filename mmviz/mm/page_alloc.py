@@ -38,10 +38,12 @@ from ..kernel import (
 from ..trace import mirrors
 from . import events as ev
 from .freelist import AllocContext, get_page_from_freelist
-from .page_free import __free_pages, page_zone
+from .mmzone import Zone
+from .page_free import __free_pages
+from .page_ref import page_zone
 from .slowpath import __alloc_pages_slowpath, current_gfp_context
 from .watermark import is_highmem
-from .zone import Zone, split_page
+from .zone import split_page
 from .zonelist import (
     first_zones_zonelist,
     gfp_zone,

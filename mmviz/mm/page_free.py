@@ -24,17 +24,17 @@ from ..trace import mirrors
 from . import events as ev
 from .fallback import get_pageblock_migratetype
 from .machine import set_current
+from .mmzone import Zone
+from .page_ref import check_free, has_bad_tail, page_zone, put_page_testzero
 from .rmqueue import __mod_zone_freepage_state, check_new_pages
 from .watermark import is_highmem
 from .zone import (
-    Zone,
     add_to_free_area,
     add_to_free_area_tail,
     clear_guard,
     del_page_from_free_area,
     fold_diff,
     free_pages_prepare,
-    page_ref_add,
     page_ref_count,
     pcp_list_add,
     pcp_list_del,
@@ -110,88 +110,9 @@ def __free_pages(machine: Machine, pfn: int, order: int) -> None:
     zone = page_zone(machine, pfn)
     known = zone.allocated.get(pfn) == order
     if not known:
-        __check_free(zone, pfn, order)
-    if put_page_testzero(zone, pfn) and ((known and not zone.refcount) or not __bad_tail(zone, pfn, order)):
+        check_free(zone, pfn, order)
+    if put_page_testzero(zone, pfn) and ((known and not zone.refcount) or not has_bad_tail(zone, pfn, order)):
         free_the_page(zone, pfn, order)
-
-
-def __bad_tail(zone: Zone, pfn: int, order: int) -> bool:
-    """Is a tail page in use, or free already? Then free_pages_prepare reports it, and the block is lost."""
-    for page in range(pfn + 1, pfn + (1 << order)):
-        count = page_ref_count(zone, page) or -bool(__place_of_free_page(zone, page))
-        if count and zone.machine.strict:
-            raise KernelBug(f"pfn {page:#x}, in the block {pfn:#x} of order {order}, has {count} references; a plain "
-                            "v5.4 reports a bad page and loses the block (mm/page_alloc.c:free_pages_prepare)")
-        if count:
-            if zone.trace.on:
-                zone.trace.emit(ev.BadPage(zone.nid, zone.zone_idx, page, count))
-            return True
-    return False
-
-
-def page_zone(machine: Machine, pfn: int) -> Zone:
-    """The zone that a page belongs to; ValueError if there is none."""
-    for zone in machine.zones():
-        if zone.zone_start_pfn <= pfn < zone.zone_start_pfn + zone.spanned_pages:
-            return zone
-    spans = ", ".join(f"{zone.label} {zone.zone_start_pfn:#x} to {zone.end_pfn - 1:#x}" for zone in machine.zones())
-    raise ValueError(f"pfn must lie in a zone ({spans}), got {pfn:#x}")
-
-
-def __check_free(zone: Zone, pfn: int, order: int) -> None:
-    """The block is not known to have been handed out like this: say why that is wrong, if it is."""
-    if not 0 <= order < MAX_ORDER:
-        raise ValueError(f"order must be 0 to {MAX_ORDER - 1}, got {order}")
-    if pfn & ((1 << order) - 1) or pfn + (1 << order) > zone.end_pfn:
-        raise ValueError(f"pfn of an order-{order} block must be a multiple of {1 << order:#x} inside zone "
-                         f"{zone.label}, got {pfn:#x}")
-    if not zone.machine.strict:
-        return
-    head, known = __covering_block(zone.allocated, pfn)
-    if known >= 0:
-        raise KernelBug(f"pfn {pfn:#x}, freed as order {order}, lies in {head:#x}, which was handed out as order "
-                        f"{known}; a plain v5.4 says nothing here and loses or doubles pages "
-                        "(mm/page_alloc.c:__free_pages)")
-    for page in range(pfn, pfn + (1 << order)):
-        place = __place_of_free_page(zone, page)
-        if place:
-            raise KernelBug(f"pfn {page:#x} is already free ({place}); a plain v5.4 says nothing here: the reference "
-                            "count goes to -1, and the page is reported as bad when it next goes to or comes from the "
-                            "buddy lists (mm/page_alloc.c:__free_pages)")
-        if page in zone.allocated:
-            raise KernelBug(f"pfn {page:#x}, in the block {pfn:#x} of order {order}, was handed out by itself and is "
-                            "in use; a plain v5.4 reports a bad page and loses the block "
-                            "(mm/page_alloc.c:free_pages_prepare)")
-
-
-def __covering_block(blocks: dict[int, int], pfn: int) -> tuple[int, int]:
-    """Of blocks (head -> order), the one that `pfn` lies in, and its order; -1 if there is none."""
-    for order in range(MAX_ORDER):
-        head = pfn & -(1 << order)
-        if blocks.get(head, -1) >= order:
-            return head, blocks[head]
-    return pfn, -1
-
-
-def __place_of_free_page(zone: Zone, pfn: int) -> str:
-    """Where a free page is, in words; empty if it is not known to be free."""
-    block = zone.block_of(pfn)
-    if block:
-        return f"order {block[1]}, {zone.machine.config.migrate_names[block[2]]}"
-    if __covering_block(zone.guard, pfn)[1] >= 0:
-        return "in a guard block"
-    return f"on a per-CPU list, type {zone.machine.config.migrate_names[zone.index[pfn]]}" if pfn in zone.index else ""
-
-
-def put_page_testzero(zone: Zone, pfn: int) -> bool:
-    """Drop one reference; True if it was the last. A page that nobody knows of is held once (it is older than we)."""
-    if zone.refcount or pfn not in zone.allocated:
-        count = page_ref_count(zone, pfn)
-        known = __place_of_free_page(zone, pfn) or __covering_block(zone.allocated, pfn)[1] >= 0
-        if count > 1 or (count < 1 and known):
-            page_ref_add(zone, pfn, -1)
-            return False
-    return True
 
 
 @mirrors("mm/page_alloc.c")
@@ -263,7 +184,7 @@ def free_unref_page_list(machine: Machine, pages: Sequence[int]) -> None:
     zones = [page_zone(machine, pfn) for pfn in pages]
     for zone, pfn in zip(zones, pages, strict=True):
         if zone.allocated.get(pfn) != 0:
-            __check_free(zone, pfn, 0)
+            check_free(zone, pfn, 0)
         if zone.machine.strict and page_ref_count(zone, pfn) > 1:
             raise KernelBug(f"pfn {pfn:#x} still has {page_ref_count(zone, pfn)} references; a plain v5.4 reports a "
                             "bad page when it reaches the buddy lists (mm/page_alloc.c:free_unref_page_list)")

@@ -18,9 +18,9 @@ from ..kernel import ALLOC_HARDER, MAX_ORDER, MIGRATE_HIGHATOMIC, MIGRATE_MOVABL
 from ..trace import mirrors
 from . import events as ev
 from .fallback import __rmqueue_fallback
+from .mmzone import Zone
 from .vmscan import clear_boosted_and_wake
 from .zone import (
-    Zone,
     __mod_zone_page_state,
     add_to_free_area,
     del_page_from_free_area,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from ..kernel import __GFP_DIRECT_RECLAIM, PF_MEMALLOC
 from ..trace import mirrors
 from . import events as ev
-from .zone import Zone, set_boost_seen, set_watermark_boost, set_zone_boosted
+from .mmzone import Zone
+from .zone import set_boost_seen, set_watermark_boost, set_zone_boosted
 
 if TYPE_CHECKING:
     from .machine import Machine, Node

@@ -27,7 +27,8 @@ from ..kernel import (
 )
 from ..trace import mirrors
 from . import events as ev
-from .zone import Zone, set_watermark_boost, set_watermarks
+from .mmzone import Zone
+from .zone import set_watermark_boost, set_watermarks
 
 if TYPE_CHECKING:
     from .machine import Machine

@@ -25,7 +25,7 @@ from ..kernel import (
     ZONELIST_NOFALLBACK,
 )
 from ..trace import mirrors
-from .zone import Zone
+from .mmzone import Zone
 
 if TYPE_CHECKING:
     from .machine import Machine

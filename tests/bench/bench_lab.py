@@ -23,7 +23,7 @@ MEASURE = """async ([number, count, act]) => {
             + root.querySelector('.mmviz-title').textContent;
         const before = look(), start = performance.now();
         input(root, player, i);
-        while (look() === before) await painted();
+        while (look() === before && performance.now() < start + 3000) await painted();
         took.push(performance.now() - start);
     }
     return took.sort((a, b) => a - b);
@@ -31,7 +31,7 @@ MEASURE = """async ([number, count, act]) => {
 KEY = """player.querySelector('.mmviz-picture').dispatchEvent(new KeyboardEvent('keydown',
     { key: i % 60 < 30 ? 'ArrowRight' : 'ArrowLeft', bubbles: true, cancelable: true }))"""
 SLIDE = """const slider = player.querySelector('input[type=range]');
-    slider.value = (i * 7) % (+slider.max) + (i % 2); slider.dispatchEvent(new Event('input', { bubbles: true }))"""
+    slider.value = (+slider.value + 7) % (+slider.max + 1); slider.dispatchEvent(new Event('input', { bubbles: true }))"""
 KNOB = """const order = root.querySelector('.mmviz-knobs input[aria-label=order]');
     order.value = 1 + i % 9; order.dispatchEvent(new Event('input', { bubbles: true }))"""
 

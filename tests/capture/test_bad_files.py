@@ -36,12 +36,13 @@ def test_a_truncated_file(capture_path, tmp_path, name):
     assert refused(path, "cannot be read").startswith(f"{path}: ")
 
 
-def test_a_damaged_file(capture_path, tmp_path):
+@pytest.mark.parametrize("first, what", [(10, "cannot be unpacked"), (5000, "cannot be")])
+def test_a_damaged_file(capture_path, tmp_path, first, what):
     data = bytearray(capture_path(W2B).read_bytes())
-    data[5000:5100] = bytes(100)
+    data[first:first + 100] = b"\xff" * 100
     path = tmp_path / W2B
     path.write_bytes(data)
-    refused(path, "cannot be")
+    refused(path, what)
 
 
 def test_a_file_that_is_not_there(tmp_path):

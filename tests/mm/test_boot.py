@@ -182,6 +182,12 @@ def test_min_free_kbytes_by_hand():
     assert machine.by_hand == ("min_free_kbytes",)
 
 
+@pytest.mark.parametrize("fraction, high, batch", [(8, 2048, 96), (1000, 16, 4), (16384, 1, 1)])
+def test_high_as_a_fraction_of_the_zone(fraction, high, batch):
+    machine = mv.toy(64, percpu_pagelist_fraction=fraction)
+    assert pcp(machine)[:2] == (high, batch) and machine.by_hand == ("percpu_pagelist_fraction",)
+
+
 def test_a_machine_reads_as_buddyinfo():
     assert str(mv.duo()).splitlines() == [
         f"Node {nid}, zone    DMA32 " + "     0 " * 10 + "     8  pcp cpu0:0" for nid in (0, 1)]
@@ -206,12 +212,19 @@ TWO = [("DMA32", 0x1000, 0x400, 0), ("DMA32", 0x2000, 0x400, 1)]
     (ONE, {"batch": 4, "high": 3}, "high must be at least batch, got high 3 and batch 4"),
     (ONE, {"watermarks": (3, 2, 4)}, "watermarks must be 0 <= min <= low <= high, got (3, 2, 4)"),
     (ONE, {"min_free_kbytes": -1}, "min_free_kbytes must be at least 0, got -1"),
+    (ONE, {"percpu_pagelist_fraction": 7}, "percpu_pagelist_fraction must be 0 or at least 8, got 7"),
     (TWO, {"distance": [[10]]}, "distance must be a"),
     (TWO, {"distance": [[10, 20], [20]]}, "distance must be a"),
 ])
 def test_sizes_that_make_no_machine(zones, by_hand, text):
     with pytest.raises(ValueError, match=re.escape(text)):
         mv.boot(zones, **by_hand)
+
+
+@pytest.mark.parametrize("size", [("DMA32", 0.5, 1), ("DMA32", 0, "1"), ("DMA32", 0, 1, 0.0)])
+def test_sizes_are_whole_numbers(size):
+    with pytest.raises(TypeError, match="start_pfn, nr_pages and nid must be ints, got ZoneSize"):
+        mv.boot([size])
 
 
 def test_a_zone_size_has_node_0_if_none_is_named():
