@@ -25,7 +25,7 @@ def sentence(event: Event, config: Config | None = None) -> str:
 
     Examples
     --------
-    >>> sentence(ev.BuddyChecked(0, 1, 0x1000, 0x1001, 0, False))
+    >>> sentence(ev.BuddyChecked(0, 1, 0x1000, 0x1001, 0, False, False))
     'The buddy of 0x1000 at order 0 is 0x1001: not free at that order, so the merging stops.'
     """
     template = _SENTENCES[type(event)]
@@ -58,12 +58,14 @@ def _pages(count: int) -> str:
 
 
 def _watermark(w: dict[str, Any]) -> str:
-    terms = f"{w['free']:,} free against {w['min']:,}" + (f" + {w['reserve']:,} in reserve" if w["reserve"] else "")
+    asked = f", less {(1 << w['order']) - 1:,} for the rest of the block" if w["order"] else ""
+    reserve = f" and {w['reserve']:,} in reserve" if w["reserve"] else ""
+    terms = f"Zone {w['zone']}: the counter{asked}, is {w['free']:,}; {w['min']:,} must stay{reserve}."
     if w["ok"]:
-        return f"Zone {w['zone']}: {terms}. More, so the request may pass."
+        return f"{terms} It is more, so the request may pass."
     if w["free"] <= w["min"] + w["reserve"]:
-        return f"Zone {w['zone']}: {terms}. Not more, so the zone is passed over."
-    return f"Zone {w['zone']}: {terms}. Enough pages, but no block of order {w['order']} or above: passed over."
+        return f"{terms} It is not more, so the zone is passed over."
+    return f"{terms} Enough, but there is no block of order {w['order']} or above: passed over."
 
 
 def _fallback(w: dict[str, Any]) -> str:
@@ -74,14 +76,13 @@ def _fallback(w: dict[str, Any]) -> str:
 
 
 def _buddy(w: dict[str, Any]) -> str:
-    verdict = "free at that order, so it can merge" if w["is_buddy"] else \
-        "not free at that order, so the merging stops"
-    return f"The buddy of {w['pfn']:#x} at order {w['order']} is {w['buddy_pfn']:#x}: {verdict}."
-
-
-def _pcp_searched(w: dict[str, Any]) -> str:
-    found = f"holds {_pages(w['nr_on_list'])}" if w["nr_on_list"] else "is empty: a batch is fetched first"
-    return f"CPU {w['cpu']}'s own {w['migratetype_name']} list of zone {w['zone']} {found}."
+    free = "free" if w["is_buddy"] else "not free"
+    if w["higher"]:
+        end = "the tail: a merge is likely soon" if w["is_buddy"] else "the head"
+        return (f"Where to queue {w['pfn']:#x}? The block beside its parent, {w['buddy_pfn']:#x} of order {w['order']}, is "
+                f"{free}, so it goes to {end}.")
+    verdict = "they merge" if w["is_buddy"] else "the merging stops"
+    return f"The buddy of {w['pfn']:#x} at order {w['order']} is {w['buddy_pfn']:#x}: {free} at that order, so {verdict}."
 
 
 def _expanded(w: dict[str, Any]) -> str:
@@ -102,7 +103,7 @@ def _statistics(w: dict[str, Any]) -> str:
 
 def _mm_page_alloc(w: dict[str, Any]) -> str:
     if w["pfn"] < 0:
-        return f"The request for {w['pages']} ({w['gfp']}) gets nothing."
+        return f"The request for {w['pages']} ({w['gfp']}) ends without a page."
     return f"The request for {w['pages']} ({w['gfp']}) gets {w['pfn']:#x}."
 
 
@@ -118,8 +119,8 @@ def _would_reclaim(w: dict[str, Any]) -> str:
 
 def _nofragment(w: dict[str, Any]) -> str:
     if w["alloc_flags"] & 0x100:
-        return "The first pass may not steal from other types: ALLOC_NOFRAGMENT."
-    return "The first pass may steal from other types if it must."
+        return "The first walk may not take blocks of another type: ALLOC_NOFRAGMENT."
+    return "If its own lists are empty, the request may take a block of another type."
 
 
 def _reserved(w: dict[str, Any]) -> str:
@@ -140,14 +141,13 @@ def _extfrag(w: dict[str, Any]) -> str:
 
 _SENTENCES: dict[type[Event], str | Callable[[dict[str, Any]], str]] = {
     ev.AddToFreeArea: "Block {pfn:#x} goes to the head of the order-{order} {migratetype_name} list.",
-    ev.AddToFreeAreaTail: "Block {pfn:#x} goes to the tail of the order-{order} {migratetype_name} list: "
-                          "the block beside its parent is free, so a merge is likely soon.",
+    ev.AddToFreeAreaTail: "Block {pfn:#x} goes to the tail of the order-{order} {migratetype_name} list.",
     ev.MoveToFreeArea: "Free block {pfn:#x} moves to the head of the order-{order} {migratetype_name} list.",
     ev.DelPageFromFreeArea: "Block {pfn:#x} leaves the order-{order} {migratetype_name} list.",
     ev.PcpListAdd: "Page {pfn:#x} goes on top of CPU {cpu}'s {migratetype_name} list.",
     ev.PcpListAddTail: "Page {pfn:#x} goes to the bottom of CPU {cpu}'s {migratetype_name} list.",
     ev.PcpListDel: "Page {pfn:#x} leaves CPU {cpu}'s {migratetype_name} list.",
-    ev.SetPcppageMigratetype: "Page {pfn:#x} carries its type along: {migratetype_name}.",
+    ev.SetPcppageMigratetype: "Page {pfn:#x} remembers the type of its list: {migratetype_name}.",
     ev.SetPageblockMigratetype: "The pageblock of {pfn:#x} is now {migratetype_name}.",
     ev.SetPageRefcounted: "{pages} from {pfn:#x} on {are} out of the allocator's hands: one reference.",
     ev.PageRefAdd: "The references of page {pfn:#x} change by {nr:+}.",
@@ -168,21 +168,20 @@ _SENTENCES: dict[type[Event], str | Callable[[dict[str, Any]], str]] = {
     ev.RequestPrepared: "A request for {pages} ({gfp}): zone {high_zone} or below, type {migratetype_name}.",
     ev.PreferredZoneChosen: "The walk begins at zone {zone} of node {nid}.",
     ev.NofragmentChosen: _nofragment,
-    ev.NofragmentDropped: "Nothing clean was found ({reason}): the walk starts again, and may steal.",
-    ev.ZoneTried: "Zone {zone} of node {nid} is tried.",
+    ev.NofragmentDropped: "No block of its own type ({reason}): the walk starts again, and may take another's.",
     ev.WatermarkChecked: _watermark,
     ev.NodeReclaimed: "node_reclaim of node {nid} answers {outcome}.",
-    ev.PcpListSearched: _pcp_searched,
+    ev.PcpListFoundEmpty: "CPU {cpu}'s own {migratetype_name} list of zone {zone} is empty: a batch is fetched.",
     ev.FreeAreaSearched: lambda w: f"Order {w['order']}, {w['migratetype_name']}: "
                                    f"{'a block is there' if w['found'] else 'the list is empty'}.",
     ev.BlockExpanded: _expanded,
-    ev.GuardChecked: lambda w: f"The half at {w['pfn']:#x}, order {w['order']}, "
-                               f"{'is kept as guard' if w['guarded'] else 'is no guard: it goes back to a free list'}.",
+    ev.GuardChecked: lambda w: f"The upper half, {w['pfn']:#x} of order {w['order']}, "
+                               f"{'is kept as a guard block' if w['guarded'] else 'goes back to a free list'}.",
     ev.FallbackSearched: _fallback,
     ev.StealDecided: lambda w: f"{w['free']} free and {w['alike']} alike pages: the pageblock "
                                f"{'changes hands' if w['claimed'] else 'stays with its owner'}.",
     ev.BuddyChecked: _buddy,
-    ev.PcpFlushPlanned: "CPU {cpu} gives {count:,} pages of zone {zone} back: the oldest of each type in turn.",
+    ev.PcpFlushPlanned: "CPU {cpu} gives pages of zone {zone} back, {count:,} in all: the oldest of each type in turn.",
     ev.PagesCleared: "{pages} from {pfn:#x} on {are} filled with zeros.",
     ev.ZoneStatistics: _statistics,
     ev.HighatomicReserved: _reserved,

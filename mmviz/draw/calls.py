@@ -34,10 +34,10 @@ LONGEST = 96  # characters of a line
 # A line that names no function of the kernel, or another than the one that runs here: what else lights it.
 ALSO = {
     "if (zone_watermark_ok()": ("zone_watermark_fast", "__zone_watermark_ok"),
-    "for_next_zone_zonelist_nodemask": ("ZoneTried",),
+    "for_next_zone_zonelist_nodemask": ("WatermarkChecked",),
     "node_reclaim(zone->zone_pgdat, gfp_mask, order)": ("NodeReclaimed",),
-    "list = &pcp->lists[migratetype];": ("PcpListSearched",),
-    "if list_empty   // a batch of pages are allocated each time from buddy": ("PcpListSearched",),
+    "list = &pcp->lists[migratetype];": ("PcpListFoundEmpty",),
+    "if list_empty   // a batch of pages are allocated each time from buddy": ("PcpListFoundEmpty",),
     "list_first_entry(list)": ("PcpListDel",),
     "for (passin-order to MAX_ORDER)": ("FreeAreaSearched",),
     "page = get_page_from_free_area(area, migratetype) ==> list_first_entry_or_null": ("FreeAreaSearched",),

@@ -51,9 +51,9 @@ PLACES = {  # x, y, width, height
     "pcp": (176.0, TOP + 106, 376.0, 84.0), "free area": (176.0, TOP + 210, 376.0, 66.0),
     "list": (600.0, TOP, 124.0, 284.0), "page": (768.0, TOP, 116.0, 284.0)}
 ABOUT: dict[str, tuple[type[Event], ...]] = {
-    "zonelist": (ev.PreferredZoneChosen, ev.ZoneTried, ev.RequestPrepared, ev.NofragmentDropped, ev.SlowpathEntered),
+    "zonelist": (ev.PreferredZoneChosen, ev.RequestPrepared, ev.NofragmentDropped, ev.SlowpathEntered),
     "watermark": (ev.WatermarkChecked, ev.SetWatermarks, ev.SetWatermarkBoost, ev.ModZonePageState, ev.KswapdWoken),
-    "pcp": (ev.PcpListSearched, ev.PcpListAdd, ev.PcpListAddTail, ev.PcpListDel, ev.PcpFlushPlanned),
+    "pcp": (ev.PcpListFoundEmpty, ev.PcpListAdd, ev.PcpListAddTail, ev.PcpListDel, ev.PcpFlushPlanned),
     "free area": (ev.FreeAreaSearched, ev.FallbackSearched, ev.BlockExpanded, ev.BuddyChecked, ev.GuardChecked),
     "list": (ev.AddToFreeArea, ev.AddToFreeAreaTail, ev.MoveToFreeArea, ev.DelPageFromFreeArea),
     "page": (ev.SetPageRefcounted, ev.MmPageAlloc, ev.MmPageFree, ev.PrepCompoundPage, ev.PageRefAdd, ev.PagesCleared)}

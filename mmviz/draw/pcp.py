@@ -106,7 +106,7 @@ def _pile(zone: Zone, own: PerCpuPages, step: Step | None, cpu: int, migratetype
           rows: int) -> list[Mark]:
     config, pile, event = zone.machine.config, list(own.lists[migratetype]), event_of(step)
     x, name = LEFT + migratetype * APART, type_name(config, migratetype)
-    searched = isinstance(event, ev.PcpListSearched) and concerns(event, zone) and event.cpu == cpu \
+    searched = isinstance(event, ev.PcpListFoundEmpty) and concerns(event, zone) and event.cpu == cpu \
         and event.migratetype == migratetype and not pile
     marks: list[Mark] = [
         Rect(f"type {name}", pcp(name), x, HEAD, 16, 16, tip=f"pcp->lists[{migratetype}], {name}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOME = {"Stepper": "stepper", "film": "film", "use": "page"}
+_HOME = {"BuddyPanel": "buddy_panel", "Stepper": "stepper", "film": "film", "use": "page"}
 
 
 def __getattr__(name: str) -> Any:

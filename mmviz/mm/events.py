@@ -269,13 +269,6 @@ class NofragmentDropped(Decision):
 
 
 @event
-class ZoneTried(ZoneDecision):
-    """The next zone of the zonelist."""
-
-    order: int
-
-
-@event
 class WatermarkChecked(ZoneDecision):
     """free > min + reserve? `free` and `min` are what was compared, after order, reserves and privileges."""
 
@@ -297,12 +290,11 @@ class NodeReclaimed(Decision):
 
 
 @event
-class PcpListSearched(ZoneDecision):
-    """This CPU's list of one type was looked at."""
+class PcpListFoundEmpty(ZoneDecision):
+    """This CPU's list of one type is empty: a batch is fetched from the buddy lists."""
 
     cpu: int
     migratetype: int
-    nr_on_list: int
 
 
 @event
@@ -355,12 +347,16 @@ class StealDecided(ZoneDecision):
 
 @event
 class BuddyChecked(ZoneDecision):
-    """Is the partner block free, and of the same order?"""
+    """Is the partner block free, and of the same order?
+
+    `higher`: asked of the block beside the parent, only to choose between the head and the tail of the list.
+    """
 
     pfn: int
     buddy_pfn: int
     order: int
     is_buddy: bool
+    higher: bool
 
 
 @event

@@ -76,7 +76,7 @@ def __steal(zone: Zone, order: int, current_order: int, start_migratetype: int, 
     """Label do_steal."""
     pfn = next(zone.free_list(current_order, fallback_mt))
     steal_suitable_fallback(zone, pfn, alloc_flags, start_migratetype, can_steal)
-    if zone.trace.tracepoints:
+    if zone.tracepoints:
         claimed = get_pageblock_migratetype(zone, pfn) == start_migratetype
         zone.trace.emit(ev.MmPageAllocExtfrag(pfn, order, current_order, start_migratetype, fallback_mt, claimed))
 
@@ -99,7 +99,7 @@ def find_suitable_fallback(zone: Zone, order: int, migratetype: int) -> tuple[in
             if area.free_list[other]:
                 fallback_mt, can_steal = other, can_steal_fallback(zone, order, migratetype)
                 break
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.FallbackSearched(zone.nid, zone.zone_idx, order, migratetype, fallback_mt, can_steal))
     return fallback_mt, can_steal
 
@@ -146,7 +146,7 @@ def __claim_pageblock(zone: Zone, pfn: int, start_type: int, old_type: int, free
     else:
         alike = 0
     claimed = free + alike >= pageblock_nr_pages // 2 or zone.machine.page_group_by_mobility_disabled
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.StealDecided(zone.nid, zone.zone_idx, pfn, free, alike, claimed))
     if claimed:
         set_pageblock_migratetype(zone, pfn, start_type)
@@ -213,7 +213,7 @@ def reserve_highatomic_pageblock(zone: Zone, pfn: int) -> None:
     mt = get_pageblock_migratetype(zone, pfn)
     reserved = zone.nr_reserved_highatomic
     taken = reserved < limit and mt not in (MIGRATE_HIGHATOMIC, config.migrate_cma, config.migrate_isolate)
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.HighatomicReserved(zone.nid, zone.zone_idx, pfn, reserved, limit, taken))
     if taken:
         set_reserved_highatomic(zone, reserved + config.pageblock_nr_pages)

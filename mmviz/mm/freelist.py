@@ -64,7 +64,7 @@ def get_page_from_freelist(machine: Machine, gfp_mask: int, order: int, alloc_fl
 
     Notes
     -----
-    Emits ZoneTried for each zone, and NofragmentDropped where the walk starts again: at a remote zone (near memory
+    Emits WatermarkChecked for each zone, and NofragmentDropped where the walk starts again: at a remote zone (near memory
     beats clean memory), or at the end of the list. Kernel: mm/page_alloc.c:get_page_from_freelist.
     """
     preferred_zone = ac.preferred_zone
@@ -77,8 +77,6 @@ def get_page_from_freelist(machine: Machine, gfp_mask: int, order: int, alloc_fl
             if flags & ALLOC_NOFRAGMENT and zone.nid != preferred_zone.nid:
                 dropped = "remote"
                 break
-            if machine.trace.on:
-                machine.trace.emit(ev.ZoneTried(zone.nid, zone.zone_idx, order))
             mark = zone._watermark[flags & ALLOC_WMARK_MASK] + zone.watermark_boost
             if not (zone_watermark_fast(zone, order, mark, preferred_zone.zone_idx, flags)
                     or __may_serve_all_the_same(machine, zone, gfp_mask, order, flags, mark, preferred_zone)):
@@ -92,7 +90,7 @@ def get_page_from_freelist(machine: Machine, gfp_mask: int, order: int, alloc_fl
         if not flags & ALLOC_NOFRAGMENT:
             return None
         flags &= ~ALLOC_NOFRAGMENT
-        if machine.trace.on:
+        if machine.on:
             machine.trace.emit(ev.NofragmentDropped(dropped or "exhausted"))
 
 
@@ -127,5 +125,5 @@ def prep_new_page(zone: Zone, pfn: int, order: int, gfp_flags: int, alloc_flags:
 @mirrors("mm/page_alloc.c")
 def kernel_init_free_pages(zone: Zone, pfn: int, order: int) -> None:
     """Fill 2^order pages with zeros, one clear_highpage each. The simulator keeps no contents: only the event."""
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.PagesCleared(zone.nid, zone.zone_idx, pfn, order))

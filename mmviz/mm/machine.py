@@ -82,6 +82,11 @@ class Machine:
     strict: bool = True
     by_hand: tuple[str, ...] = ()
     populated: tuple[Zone, ...] = ()
+    on: bool = False  # as trace.on and trace.tracepoints: the Trace keeps them
+    tracepoints: bool = False
+
+    def __post_init__(self) -> None:
+        self.trace.follow(self)
 
     def zones(self) -> tuple[Zone, ...]:
         """The zones, node by node, lowest index first."""
@@ -201,7 +206,7 @@ def set_current(machine: Machine, cpu: int, flags: int = 0, in_interrupt: int = 
     if not 0 <= cpu < len(machine.cpu_to_node) or type(cpu) is not int:
         raise ValueError(f"cpu must be 0 to {len(machine.cpu_to_node) - 1}, got {cpu}")
     machine.current = Task(cpu, flags, in_interrupt, rt_task, oom_victim)
-    if machine.trace.on:
+    if machine.on:
         machine.trace.emit(ev.SetCurrent(cpu, flags, in_interrupt, rt_task, oom_victim))
 
 

@@ -117,6 +117,11 @@ class Zone:
     guard: dict[int, int] = field(default_factory=dict)
     lru: set[int] = field(default_factory=set)
     boost_seen: int = 0  # what kswapd's running pass found as the boost
+    on: bool = False  # as zone.trace.on and zone.trace.tracepoints: the Trace keeps them
+    tracepoints: bool = False
+
+    def __post_init__(self) -> None:
+        self.trace.follow(self)
 
     @property
     def label(self) -> str:

@@ -171,7 +171,7 @@ def alloc_pages_exact(machine: Machine, size: int, gfp_mask: int) -> int:
     order = get_order(size)
     if gfp_mask & __GFP_COMP:
         gfp_mask &= ~__GFP_COMP
-        if machine.trace.on:
+        if machine.on:
             machine.trace.emit(ev.Warned("WARN_ON_ONCE(gfp_mask & __GFP_COMP): a compound page cannot be split"))
     addr = __get_free_pages(machine, gfp_mask, order)
     if addr:
@@ -219,7 +219,7 @@ def __alloc_pages_nodemask(machine: Machine, gfp_mask: int, order: int, preferre
     if pfn is None:
         alloc_mask = current_gfp_context(machine.current, gfp_mask)
         pfn = __alloc_pages_slowpath(machine, alloc_mask, order, ac)
-    if machine.trace.on:
+    if machine.on:
         machine.trace.emit(ev.MmPageAlloc(-1 if pfn is None else pfn, order, ac.migratetype, alloc_mask))
     return pfn
 
@@ -227,7 +227,7 @@ def __alloc_pages_nodemask(machine: Machine, gfp_mask: int, order: int, preferre
 def __refuse_order(machine: Machine, order: int, gfp_mask: int) -> None:
     if type(order) is not int or order < 0:
         raise ValueError(f"order must be an int >= 0, got {order!r} (0 to {MAX_ORDER - 1} can be served)")
-    if machine.trace.on and not gfp_mask & __GFP_NOWARN:
+    if machine.on and not gfp_mask & __GFP_NOWARN:
         machine.trace.emit(ev.Warned(f"WARN_ON_ONCE(order >= MAX_ORDER): order {order}, largest is {MAX_ORDER - 1}"))
 
 
@@ -243,7 +243,7 @@ def prepare_alloc_pages(machine: Machine, gfp_mask: int, order: int, preferred_n
     ac.migratetype = gfpflags_to_migratetype(machine, gfp_mask)
     ac.zonelist = node_zonelist(machine, preferred_nid, gfp_mask)
     ac.nodemask = nodemask
-    if machine.trace.on:
+    if machine.on:
         machine.trace.emit(ev.RequestPrepared(gfp_mask, order, preferred_nid, ac.high_zoneidx, ac.migratetype))
     return ALLOC_CMA if ac.migratetype == MIGRATE_MOVABLE and machine.config.migrate_cma is not None else 0
 
@@ -252,7 +252,7 @@ def prepare_alloc_pages(machine: Machine, gfp_mask: int, order: int, preferred_n
 def finalise_ac(machine: Machine, ac: AllocContext) -> None:
     """Find the preferred zone: the first of the walk. Statistics and reserves are reckoned against it."""
     zone = ac.preferred_zone = first_zones_zonelist(ac.zonelist, ac.high_zoneidx, ac.nodemask)
-    if machine.trace.on:
+    if machine.on:
         machine.trace.emit(ev.PreferredZoneChosen(*((-1, -1) if zone is None else (zone.nid, zone.zone_idx))))
 
 
@@ -267,7 +267,7 @@ def alloc_flags_nofragment(machine: Machine, zone: Zone | None, gfp_mask: int) -
     if zone is not None and zone.name == "Normal" and "DMA32" in machine.config.zone_names and (
             len(machine.node) == 1 or __zone_below_is_populated(machine, zone)):
         alloc_flags |= ALLOC_NOFRAGMENT
-    if machine.trace.on:
+    if machine.on:
         nid, zone_idx = (-1, -1) if zone is None else (zone.nid, zone.zone_idx)
         machine.trace.emit(ev.NofragmentChosen(nid, zone_idx, alloc_flags))
     return alloc_flags

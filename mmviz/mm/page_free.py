@@ -193,7 +193,7 @@ def free_unref_page_list(machine: Machine, pages: Sequence[int]) -> None:
     for zone, pfn in zip(zones, pages, strict=True):
         free_unref_page_prepare(zone, pfn)
     for zone, pfn in zip(zones, pages, strict=True):
-        if zone.trace.on:
+        if zone.on:
             zone.trace.emit(ev.MmPageFreeBatched(pfn))
         free_unref_page_commit(zone, pfn)
 
@@ -222,7 +222,7 @@ def __collect_pages(zone: Zone, count: int, cpu: int) -> list[tuple[int, int]]:
     are taken from the next.
     """
     lists = zone.pageset[cpu].lists
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.PcpFlushPlanned(zone.nid, zone.zone_idx, cpu, count))
     collected: list[tuple[int, int]] = []
     left, migratetype, batch_free = count, 0, 0
@@ -250,7 +250,7 @@ def __put_pages(zone: Zone, pages: list[tuple[int, int]]) -> None:
     for pfn, carried in pages:
         migratetype = get_pageblock_migratetype(zone, pfn) if zone.nr_isolate_pageblock else carried
         __free_one_page(zone, pfn, 0, migratetype)
-        if zone.trace.tracepoints:
+        if zone.tracepoints:
             zone.trace.emit(ev.MmPagePcpuDrain(pfn, 0, migratetype))
 
 
@@ -340,7 +340,7 @@ def __free_one_page(zone: Zone, pfn: int, order: int, migratetype: int) -> None:
     head, grown = pfn, order
     while grown < MAX_ORDER - 1:
         buddy_pfn = head ^ (1 << grown)
-        if not page_is_buddy(zone, head, buddy_pfn, grown):
+        if not page_is_buddy(zone, head, buddy_pfn, grown, False):
             break
         if grown >= config.pageblock_order and zone.nr_isolate_pageblock and \
                 __isolation_differs(zone, buddy_pfn, migratetype):
@@ -348,22 +348,25 @@ def __free_one_page(zone: Zone, pfn: int, order: int, migratetype: int) -> None:
         __take_buddy(zone, buddy_pfn, grown, migratetype)
         head &= buddy_pfn
         grown += 1
-    parent = head & ~(1 << grown)
-    if grown < MAX_ORDER - 2 and page_is_buddy(zone, parent, parent ^ (2 << grown), grown + 1):  # the tail rule
+    beside_parent = head & ~(1 << grown) ^ (2 << grown)
+    if grown < MAX_ORDER - 2 and page_is_buddy(zone, head, beside_parent, grown + 1, True):  # the tail rule
         add_to_free_area_tail(zone, head, grown, migratetype)
     else:
         add_to_free_area(zone, head, grown, migratetype)
 
 
 @mirrors("mm/page_alloc.c")
-def page_is_buddy(zone: Zone, pfn: int, buddy_pfn: int, order: int) -> bool:
-    """Is the partner a free block (or a guard block) of the same order, in the same zone?"""
+def page_is_buddy(zone: Zone, pfn: int, buddy_pfn: int, order: int, higher: bool) -> bool:
+    """Is the partner a free block (or a guard block) of the same order, in the same zone?
+
+    `higher` says what the question is for: to merge (False), or to choose the end of the list (True).
+    """
     block = zone.buddy.get(buddy_pfn)
     is_buddy = block is not None and block[0] == order
     if not is_buddy and zone.guard:
         is_buddy = zone.guard.get(buddy_pfn) == order
-    if zone.trace.on:
-        zone.trace.emit(ev.BuddyChecked(zone.nid, zone.zone_idx, pfn, buddy_pfn, order, is_buddy))
+    if zone.on:
+        zone.trace.emit(ev.BuddyChecked(zone.nid, zone.zone_idx, pfn, buddy_pfn, order, is_buddy, higher))
     return is_buddy
 
 

@@ -64,7 +64,7 @@ def has_bad_tail(zone: Zone, pfn: int, order: int) -> bool:
             raise KernelBug(f"pfn {page:#x}, in the block {pfn:#x} of order {order}, has {count} references; a plain "
                             "v5.4 reports a bad page and loses the block (mm/page_alloc.c:free_pages_prepare)")
         if count:
-            if zone.trace.on:
+            if zone.on:
                 zone.trace.emit(ev.BadPage(zone.nid, zone.zone_idx, page, count))
             return True
     return False

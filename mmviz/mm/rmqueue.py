@@ -63,7 +63,7 @@ def __rmqueue_block(preferred_zone: Zone, zone: Zone, order: int, alloc_flags: i
         pfn = None
         if alloc_flags & ALLOC_HARDER:
             pfn = __rmqueue_smallest(zone, order, MIGRATE_HIGHATOMIC)
-            if pfn is not None and zone.trace.tracepoints:
+            if pfn is not None and zone.tracepoints:
                 zone.trace.emit(ev.MmPageAllocZoneLocked(pfn, order, migratetype, False))
         if pfn is None:
             pfn = __rmqueue(zone, order, migratetype, alloc_flags)
@@ -72,7 +72,7 @@ def __rmqueue_block(preferred_zone: Zone, zone: Zone, order: int, alloc_flags: i
         if not (zone.refcount and check_new_pages(zone, pfn, order)):
             break
     __mod_zone_freepage_state(zone, -(1 << order), zone.index[pfn])
-    if zone.trace.on:
+    if zone.on:
         zone_statistics(preferred_zone, zone)
     return pfn
 
@@ -88,7 +88,7 @@ def rmqueue_pcplist(preferred_zone: Zone, zone: Zone, gfp_flags: int, migratetyp
     Kernel: mm/page_alloc.c:rmqueue_pcplist. Interrupts are off meanwhile: nothing comes between.
     """
     pfn = __rmqueue_pcplist(zone, migratetype, alloc_flags)
-    if pfn is not None and zone.trace.on:
+    if pfn is not None and zone.on:
         zone_statistics(preferred_zone, zone)
     return pfn
 
@@ -102,9 +102,9 @@ def __rmqueue_pcplist(zone: Zone, migratetype: int, alloc_flags: int) -> int | N
     cpu = zone.machine.current.cpu
     pcp = zone.pageset[cpu]
     pages = pcp.lists[migratetype]
-    if zone.trace.on:
-        zone.trace.emit(ev.PcpListSearched(zone.nid, zone.zone_idx, cpu, migratetype, len(pages)))
     if not pages:
+        if zone.on:
+            zone.trace.emit(ev.PcpListFoundEmpty(zone.nid, zone.zone_idx, cpu, migratetype))
         rmqueue_bulk(zone, pcp.batch, migratetype, alloc_flags)
         if not pages:
             return None
@@ -155,7 +155,7 @@ def __rmqueue(zone: Zone, order: int, migratetype: int, alloc_flags: int) -> int
             pfn = __rmqueue_cma_fallback(zone, order)
         if pfn is not None or not __rmqueue_fallback(zone, order, migratetype, alloc_flags):
             break
-    if pfn is not None and zone.trace.tracepoints:
+    if pfn is not None and zone.tracepoints:
         zone.trace.emit(ev.MmPageAllocZoneLocked(pfn, order, migratetype, order == 0))
     return pfn
 
@@ -180,7 +180,7 @@ def __rmqueue_smallest(zone: Zone, order: int, migratetype: int) -> int | None:
     """
     for current_order in range(order, MAX_ORDER):
         pfn = get_page_from_free_area(zone, current_order, migratetype)
-        if zone.trace.on:
+        if zone.on:
             zone.trace.emit(ev.FreeAreaSearched(zone.nid, zone.zone_idx, current_order, migratetype, pfn is not None))
         if pfn is None:
             continue
@@ -203,7 +203,7 @@ def expand(zone: Zone, pfn: int, low: int, high: int, migratetype: int) -> None:
 
     Kernel: mm/page_alloc.c:expand. Emits BlockExpanded, and AddToFreeArea for each half.
     """
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.BlockExpanded(zone.nid, zone.zone_idx, pfn, low, high, migratetype))
     while high > low:
         high -= 1
@@ -219,7 +219,7 @@ def set_page_guard(zone: Zone, pfn: int, order: int, migratetype: int) -> bool:
     Kernel: mm/page_alloc.c:set_page_guard (CONFIG_DEBUG_PAGEALLOC).
     """
     guarded = order < zone.machine.config.debug_guardpage_minorder
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.GuardChecked(zone.nid, zone.zone_idx, pfn, order, guarded))
     if guarded:
         set_guard(zone, pfn, order)
@@ -244,7 +244,7 @@ def check_new_pages(zone: Zone, pfn: int, order: int) -> bool:
     Kernel: check_pcp_refill and mm/page_alloc.c:check_new_page. Simplified: of the page's state, only the count.
     """
     bad = [page for page in range(pfn, pfn + (1 << order)) if page_ref_count(zone, page)]
-    if bad and zone.trace.on:
+    if bad and zone.on:
         zone.trace.emit(ev.BadPage(zone.nid, zone.zone_idx, bad[0], page_ref_count(zone, bad[0])))
     return bool(bad)
 

@@ -65,10 +65,10 @@ def __alloc_pages_slowpath(machine: Machine, gfp_mask: int, order: int, ac: Allo
     gfp = gfp_mask
     if gfp & __GFP_ATOMIC and gfp & __GFP_DIRECT_RECLAIM:
         gfp &= ~__GFP_ATOMIC
-        if machine.trace.on:
+        if machine.on:
             machine.trace.emit(ev.Warned("WARN_ON_ONCE: __GFP_ATOMIC and __GFP_DIRECT_RECLAIM exclude each other"))
     alloc_flags = gfp_to_alloc_flags(machine, gfp)
-    if machine.trace.on:
+    if machine.on:
         machine.trace.emit(ev.SlowpathEntered(gfp, order, alloc_flags))
     if ac.preferred_zone is None:
         return __nopage(machine, gfp, order, ac)
@@ -105,13 +105,13 @@ def __nopage(machine: Machine, gfp: int, order: int, ac: AllocContext) -> int | 
         if pfn is None:
             __stop(machine, "retry", order, gfp)
         return pfn
-    if machine.trace.on:
+    if machine.on:
         machine.trace.emit(ev.AllocationFailed(order, gfp, not gfp & __GFP_NOWARN))
     return None
 
 
 def __stop(machine: Machine, what: str, order: int, gfp: int) -> None:
-    if machine.trace.on:
+    if machine.on:
         machine.trace.emit(ev.WouldReclaim(what, order, gfp))
 
 

@@ -29,7 +29,7 @@ def wakeup_kswapd(zone: Zone, order: int, why: str) -> None:
     why : str
         "boost" after a theft between types, "low" when the fast path found nothing.
     """
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.KswapdWoken(zone.nid, zone.zone_idx, order, why))
 
 
@@ -57,7 +57,7 @@ def node_reclaim(machine: Machine, nid: int, gfp_mask: int, order: int) -> int:
         outcome = "NOSCAN"
     else:
         outcome = "WOULD_SCAN"
-    if machine.trace.on:
+    if machine.on:
         machine.trace.emit(ev.NodeReclaimed(nid, outcome))
     return {"FULL": NODE_RECLAIM_FULL, "NOSCAN": NODE_RECLAIM_NOSCAN}.get(outcome, NODE_RECLAIM_SOME)
 

@@ -88,7 +88,7 @@ def __zone_watermark_ok(zone: Zone, order: int, mark: int, classzone_idx: int, a
         reason = ""
     else:
         reason = "no block of that order"
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.WatermarkChecked(zone.nid, zone.zone_idx, order, mark, free, minimum, reserve, not reason,
                                             reason))
     return not reason
@@ -147,7 +147,7 @@ def zone_watermark_fast(zone: Zone, order: int, mark: int, classzone_idx: int, a
             free -= cma
         reserve = zone.lowmem_reserve[classzone_idx]
         if free > mark + reserve:
-            if zone.trace.on:
+            if zone.on:
                 zone.trace.emit(ev.WatermarkChecked(zone.nid, zone.zone_idx, 0, mark, free, mark, reserve, True, ""))
             return True
     return __zone_watermark_ok(zone, order, mark, classzone_idx, alloc_flags, zone_page_state(zone, NR_FREE_PAGES))

@@ -28,7 +28,7 @@ def add_to_free_area(zone: Zone, pfn: int, order: int, migratetype: int) -> None
     pages.move_to_end(pfn, False)
     area.nr_free += 1
     zone.buddy[pfn] = (order, migratetype)
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.AddToFreeArea(zone.nid, zone.zone_idx, pfn, order, migratetype))
 
 
@@ -39,7 +39,7 @@ def add_to_free_area_tail(zone: Zone, pfn: int, order: int, migratetype: int) ->
     area.free_list[migratetype][pfn] = None
     area.nr_free += 1
     zone.buddy[pfn] = (order, migratetype)
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.AddToFreeAreaTail(zone.nid, zone.zone_idx, pfn, order, migratetype))
 
 
@@ -54,7 +54,7 @@ def move_to_free_area(zone: Zone, pfn: int, order: int, migratetype: int) -> Non
     zone.buddy[pfn] = (order, migratetype)
     if order == TOP_ORDER and zone.untouched:
         __touch_next_block(zone)
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.MoveToFreeArea(zone.nid, zone.zone_idx, pfn, order, migratetype))
 
 
@@ -67,7 +67,7 @@ def del_page_from_free_area(zone: Zone, pfn: int, order: int, migratetype: int) 
     del zone.buddy[pfn]
     if order == TOP_ORDER and zone.untouched:
         __touch_next_block(zone)
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.DelPageFromFreeArea(zone.nid, zone.zone_idx, pfn, order, migratetype))
 
 
@@ -84,14 +84,14 @@ def __touch_next_block(zone: Zone) -> None:
 def set_guard(zone: Zone, pfn: int, order: int) -> None:
     """Mark a split-off block as guard: PG_guard, an empty list head, private = order; it is on no list."""
     zone.guard[pfn] = order
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SetPageGuard(zone.nid, zone.zone_idx, pfn, order))
 
 
 def clear_guard(zone: Zone, pfn: int, order: int) -> None:
     """Take the guard mark off a block."""
     del zone.guard[pfn]
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.ClearPageGuard(zone.nid, zone.zone_idx, pfn, order))
 
 
@@ -103,7 +103,7 @@ def pcp_list_add(zone: Zone, cpu: int, migratetype: int, pfn: int) -> None:
     pcp = zone.pageset[cpu]
     pcp.lists[migratetype].appendleft(pfn)
     pcp.count += 1
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.PcpListAdd(zone.nid, zone.zone_idx, cpu, migratetype, pfn))
 
 
@@ -112,7 +112,7 @@ def pcp_list_add_tail(zone: Zone, cpu: int, migratetype: int, pfn: int) -> None:
     pcp = zone.pageset[cpu]
     pcp.lists[migratetype].append(pfn)
     pcp.count += 1
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.PcpListAddTail(zone.nid, zone.zone_idx, cpu, migratetype, pfn))
 
 
@@ -125,7 +125,7 @@ def pcp_list_del(zone: Zone, cpu: int, migratetype: int, pfn: int) -> int:
         pages.append(taken)
         raise KernelBug(f"pfn {pfn:#x} is at neither end of CPU {cpu}'s list {migratetype} in zone {zone.label}")
     pcp.count -= 1
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.PcpListDel(zone.nid, zone.zone_idx, cpu, migratetype, pfn))
     return zone.index.pop(pfn, migratetype)
 
@@ -134,7 +134,7 @@ def pcp_list_del(zone: Zone, cpu: int, migratetype: int, pfn: int) -> int:
 def set_pcppage_migratetype(zone: Zone, pfn: int, migratetype: int) -> None:
     """page->index = migratetype, while the page is in flight or on a per-CPU list."""
     zone.index[pfn] = migratetype
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SetPcppageMigratetype(zone.nid, zone.zone_idx, pfn, migratetype))
 
 
@@ -147,14 +147,14 @@ def set_page_refcounted(zone: Zone, pfn: int, order: int) -> None:
     zone.index.pop(pfn, None)
     if zone.refcount:
         zone.refcount.pop(pfn, None)
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SetPageRefcounted(zone.nid, zone.zone_idx, pfn, order))
 
 
 def page_ref_add(zone: Zone, pfn: int, nr: int) -> None:
     """Add `nr` references to a page (negative: take them), where the count does not become zero."""
     zone.refcount[pfn] = page_ref_count(zone, pfn) + nr
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.PageRefAdd(zone.nid, zone.zone_idx, pfn, nr))
 
 
@@ -174,14 +174,14 @@ def free_pages_prepare(zone: Zone, pfn: int, order: int) -> None:
         zone.compound.pop(pfn, None)
     if zone.lru:
         zone.lru.discard(pfn)
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.MmPageFree(zone.nid, zone.zone_idx, pfn, order))
 
 
 def set_page_lru(zone: Zone, pfn: int) -> None:
     """SetPageLRU: the page is on an LRU list, so it counts as movable when a pageblock is claimed."""
     zone.lru.add(pfn)
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SetPageLRU(zone.nid, zone.zone_idx, pfn))
 
 
@@ -189,7 +189,7 @@ def set_page_lru(zone: Zone, pfn: int) -> None:
 def prep_compound_page(zone: Zone, pfn: int, order: int) -> None:
     """PG_head on the first page; each tail points to it and has no references of its own."""
     zone.compound[pfn] = order
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.PrepCompoundPage(zone.nid, zone.zone_idx, pfn, order))
 
 
@@ -197,7 +197,7 @@ def prep_compound_page(zone: Zone, pfn: int, order: int) -> None:
 def split_page(zone: Zone, pfn: int, order: int) -> None:
     """Make 2^order single pages of a block that is no compound page; each has one reference."""
     zone.allocated.update((page, 0) for page in range(pfn, pfn + (1 << order)))
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SplitPage(zone.nid, zone.zone_idx, pfn, order))
 
 
@@ -217,7 +217,7 @@ def set_pageblock_migratetype(zone: Zone, pfn: int, migratetype: int) -> None:
         zone.pageblock.pop(block, None)
     else:
         zone.pageblock[block] = stored
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SetPageblockMigratetype(zone.nid, zone.zone_idx, pfn, migratetype))
 
 
@@ -231,7 +231,7 @@ def __mod_zone_page_state(zone: Zone, cpu: int, item: int, delta: int) -> None:
     else:
         zone.vm_stat[item] += diff
         pcp.vm_stat_diff[item] = 0
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.ModZonePageState(zone.nid, zone.zone_idx, cpu, item, delta))
 
 
@@ -241,35 +241,35 @@ def fold_diff(zone: Zone, cpu: int) -> None:
     for item, diff in enumerate(pcp.vm_stat_diff):
         zone.vm_stat[item] += diff
         pcp.vm_stat_diff[item] = 0
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.FoldDiff(zone.nid, zone.zone_idx, cpu))
 
 
 def set_watermark_boost(zone: Zone, boost: int) -> None:
     """zone->watermark_boost = boost."""
     zone.watermark_boost = boost
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SetWatermarkBoost(zone.nid, zone.zone_idx, boost))
 
 
 def set_boost_seen(zone: Zone, boost: int) -> None:
     """kswapd begins a pass and notes the boost that it finds (zone_boosts[] of balance_pgdat), or forgets it (0)."""
     zone.boost_seen = boost
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SetBoostSeen(zone.nid, zone.zone_idx, boost))
 
 
 def set_zone_boosted(zone: Zone, value: int) -> None:
     """Set or clear ZONE_BOOSTED_WATERMARK in zone->flags."""
     zone.boosted = bool(value)
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SetZoneBoosted(zone.nid, zone.zone_idx, value))
 
 
 def set_reserved_highatomic(zone: Zone, nr_pages: int) -> None:
     """zone->nr_reserved_highatomic = nr_pages."""
     zone.nr_reserved_highatomic = nr_pages
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SetReservedHighatomic(zone.nid, zone.zone_idx, nr_pages))
 
 
@@ -279,7 +279,7 @@ def set_watermarks(zone: Zone, wmark_min: int, wmark_low: int, wmark_high: int) 
     zone._watermark[WMARK_LOW] = wmark_low
     zone._watermark[WMARK_HIGH] = wmark_high
     zone.watermark_boost = 0
-    if zone.trace.on:
+    if zone.on:
         zone.trace.emit(ev.SetWatermarks(zone.nid, zone.zone_idx, wmark_min, wmark_low, wmark_high))
 
 

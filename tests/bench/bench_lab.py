@@ -31,7 +31,8 @@ MEASURE = """async ([number, count, act]) => {
 KEY = """player.querySelector('.mmviz-picture').dispatchEvent(new KeyboardEvent('keydown',
     { key: i % 60 < 30 ? 'ArrowRight' : 'ArrowLeft', bubbles: true, cancelable: true }))"""
 SLIDE = """const slider = player.querySelector('input[type=range]');
-    slider.value = (+slider.value + 7) % (+slider.max + 1); slider.dispatchEvent(new Event('input', { bubbles: true }))"""
+    slider.value = (+slider.value + 7) % (+slider.max + 1);
+    slider.dispatchEvent(new Event('input', { bubbles: true }))"""
 KNOB = """const order = root.querySelector('.mmviz-knobs input[aria-label=order]');
     order.value = 1 + i % 9; order.dispatchEvent(new Event('input', { bubbles: true }))"""
 

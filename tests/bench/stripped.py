@@ -1,7 +1,7 @@
 """The core loaded a second time, from the same sources, with or without the statements that ask whether anyone listens.
 
     core("guarded")                      the sources as they are
-    core("bare", strip=lambda name: True)      without every  if ...trace.on:  and  if ...trace.tracepoints:
+    core("bare", strip=lambda name: True)      without every  if ....on:  and  if ....tracepoints:
 
 Both come through the same loader, so that nothing else differs.
 """
@@ -22,9 +22,8 @@ Strip = Callable[[str], bool]  # the place of a guard, "mm/zone.py:186" -> wheth
 
 
 def is_guard(test: ast.expr) -> bool:
-    """Whether a condition asks a Trace if somebody listens."""
-    return any(isinstance(node, ast.Attribute) and node.attr in ("on", "tracepoints")
-               and isinstance(node.value, ast.Attribute) and node.value.attr == "trace" for node in ast.walk(test))
+    """Whether a condition asks if somebody listens."""
+    return any(isinstance(node, ast.Attribute) and node.attr in ("on", "tracepoints") for node in ast.walk(test))
 
 
 class Stripper(ast.NodeTransformer):

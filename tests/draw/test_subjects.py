@@ -217,10 +217,10 @@ SEEN = {  # event -> a drawing that touches something when it happens
     draw_frames: (ev.AddToFreeArea, ev.DelPageFromFreeArea, ev.MoveToFreeArea, ev.BlockExpanded, ev.BuddyChecked,
                   ev.SetPageblockMigratetype, ev.PcpListAdd, ev.PcpListAddTail, ev.PcpListDel, ev.SetPageRefcounted,
                   ev.MmPageFree, ev.MmPageAlloc, ev.PagesCleared),
-    draw_pcp: (ev.PcpListSearched, ev.PcpListAdd, ev.PcpListAddTail, ev.PcpListDel, ev.PcpFlushPlanned,
+    draw_pcp: (ev.PcpListFoundEmpty, ev.PcpListAdd, ev.PcpListAddTail, ev.PcpListDel, ev.PcpFlushPlanned,
                ev.SetPcppageMigratetype),
     draw_watermarks: (ev.WatermarkChecked, ev.ModZonePageState, ev.AddToFreeArea, ev.PcpListDel),
-    draw_map: (ev.PreferredZoneChosen, ev.ZoneTried, ev.WatermarkChecked, ev.PcpListSearched, ev.FreeAreaSearched,
+    draw_map: (ev.PreferredZoneChosen, ev.WatermarkChecked, ev.PcpListFoundEmpty, ev.FreeAreaSearched,
                ev.AddToFreeArea, ev.SetPageRefcounted),
     draw_calls: (ev.WatermarkChecked, ev.FreeAreaSearched, ev.BlockExpanded, ev.AddToFreeArea, ev.PcpListAddTail),
 }
@@ -455,7 +455,7 @@ def test_every_line_that_something_else_lights_is_in_the_outline():
 def test_an_outline_of_ones_own():
     rec = recorded(mv.toy(4), (mv.GFP_KERNEL, 0))
     text = "alloc_pages\n  __alloc_pages_nodemask\n    get_page_from_freelist\n"
-    assert lit(rec, ev.ZoneTried, text=text)[-1] == "get_page_from_freelist"
+    assert lit(rec, ev.WatermarkChecked, text=text)[-1] == "get_page_from_freelist"
     assert "'alloc_pages_node' of the outline" in draw_calls(rec.live, rec[-1], outline="get free pages").words
 
 
