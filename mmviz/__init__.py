@@ -7,8 +7,8 @@
         mv.alloc_pages(machine, mv.GFP_KERNEL, 3)
     mv.Stepper(rec, mv.draw_free_area)
 
-The core (machines, recordings, replay) needs the standard library alone. Drawing and widgets are looked up when they
-are first used, so that ``import mmviz`` loads neither matplotlib, networkx nor ipywidgets.
+The core (machines, recordings, replay) needs the standard library alone. Everything is looked up when it is first used,
+so that ``import mmviz`` is quick, and loads neither matplotlib, networkx nor ipywidgets.
 """
 from __future__ import annotations
 
@@ -19,24 +19,20 @@ from . import kernel
 from .errors import CaptureError, KernelBug, MmvizError, ReplayError
 from .kernel import *  # noqa: F403  (the kernel's constants, by their names)
 from .kernel import Config, gfp_name, parse_gfp, source_url
-from .mm.boot import ZoneSize, boot, duo, toy, zones_toy
-from .mm.machine import Machine, Task, set_current
-from .mm.page_alloc import (
-    __get_free_pages,
-    alloc_pages,
-    alloc_pages_exact,
-    alloc_pages_node,
-    get_order,
-    get_zeroed_page,
-    page_address,
-)
-from .mm.page_free import __free_pages, drain_all_pages, drain_pages, free_pages, free_unref_page_list
 from .narrate import narrate, sentence
 from .trace import Event, Recording, Timeline, Trace, record
 
 __version__ = "0.1.0"
 
-_LAZY = {
+_LAZY = {  # name -> module:attribute, looked up when first used
+    **{name: f"mmviz.mm.boot:{name}" for name in ("ZoneSize", "boot", "duo", "toy", "zones_toy")},
+    **{name: f"mmviz.mm.machine:{name}" for name in ("Machine", "Task", "set_current")},
+    **{name: f"mmviz.mm.page_alloc:{name}" for name in (
+        "__get_free_pages", "alloc_pages", "alloc_pages_exact", "alloc_pages_node", "get_order", "get_zeroed_page",
+        "page_address")},
+    **{name: f"mmviz.mm.page_free:{name}" for name in (
+        "__free_pages", "drain_all_pages", "drain_pages", "free_pages", "free_unref_page_list")},
+    **{name: f"mmviz.kernel:{name}" for name in vars(kernel) if name.startswith("__GFP_")},
     "events": "mmviz.mm.events:", "mm": "mmviz.mm:",
     "load_capture": "mmviz.capture.load:load_capture", "replay": "mmviz.capture.replay:replay",
     "timeline": "mmviz.capture.replay:timeline", "read_proc": "mmviz.capture.proc:read_proc",
@@ -46,29 +42,24 @@ _LAZY = {
     "draw_calls": "mmviz.draw.calls:draw_calls", "outline": "mmviz.draw.calls:outline",
     "draw_map": "mmviz.draw.map:draw_map",
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
-    "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel",
+    "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "check": "mmviz.explore.exercise:check",
 }
 
 
 def __getattr__(name: str) -> Any:
-    place = _LAZY.get(name)
-    if place is None:
-        if name.startswith(("GFP_", "__GFP_", "ALLOC_", "MIGRATE_", "PF_")) and hasattr(kernel, name):
-            return getattr(kernel, name)
+    if name not in _LAZY:
         raise AttributeError(f"module 'mmviz' has no attribute {name!r}")
-    module, _, attribute = place.partition(":")
+    module, _, attribute = _LAZY[name].partition(":")
     found = import_module(module)
-    return getattr(found, attribute) if attribute else found
+    globals()[name] = getattr(found, attribute) if attribute else found
+    return globals()[name]
 
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY])
 
 
-__all__ = [
-    "CaptureError", "Config", "Event", "KernelBug", "Machine", "MmvizError", "Recording", "ReplayError", "Task",
-    "Timeline", "Trace", "ZoneSize", "__free_pages", "__get_free_pages", "alloc_pages", "alloc_pages_exact",
-    "alloc_pages_node", "boot", "drain_all_pages", "drain_pages", "duo", "free_pages", "free_unref_page_list",
-    "get_order", "get_zeroed_page", "gfp_name", "kernel", "narrate", "page_address", "parse_gfp", "record",
-    "sentence", "set_current", "source_url", "toy", "zones_toy",
+__all__ = [  # what is here at once; `dir(mmviz)` lists the rest too
+    "CaptureError", "Config", "Event", "KernelBug", "MmvizError", "Recording", "ReplayError", "Timeline", "Trace",
+    "gfp_name", "kernel", "narrate", "parse_gfp", "record", "sentence", "source_url",
 ]

@@ -1,7 +1,8 @@
 """An event as one plain sentence, a recording as a call tree like ftrace's function_graph.
 
 A sentence names what the event is about by the words of its Config: zone names, migratetypes. A template that is not
-enough is a function of the event.
+enough is a function of the event's words. The table goes by the names of the events, so that to tell of them does not
+mean to load them.
 """
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .kernel import Config, gfp_name
-from .mm import events as ev
 from .trace import Call, Event, Recording, Step
 
 ITEMS = ("the free counter", "the free CMA counter")
@@ -25,10 +25,11 @@ def sentence(event: Event, config: Config | None = None) -> str:
 
     Examples
     --------
-    >>> sentence(ev.BuddyChecked(0, 1, 0x1000, 0x1001, 0, False, False))
+    >>> from mmviz.mm.events import BuddyChecked
+    >>> sentence(BuddyChecked(0, 1, 0x1000, 0x1001, 0, False, False))
     'The buddy of 0x1000 at order 0 is 0x1001: not free at that order, so the merging stops.'
     """
-    template = _SENTENCES[type(event)]
+    template = _SENTENCES[type(event).__name__]
     words = _words(event, config or Config())
     return template(words) if callable(template) else template.format_map(words)
 
@@ -58,9 +59,9 @@ def _pages(count: int) -> str:
 
 
 def _watermark(w: dict[str, Any]) -> str:
-    asked = f", less {(1 << w['order']) - 1:,} for the rest of the block" if w["order"] else ""
+    asked = f", less {(1 << w['order']) - 1:,} for the rest of the block," if w["order"] else ""
     reserve = f" and {w['reserve']:,} in reserve" if w["reserve"] else ""
-    terms = f"Zone {w['zone']}: the counter{asked}, is {w['free']:,}; {w['min']:,} must stay{reserve}."
+    terms = f"Zone {w['zone']}: the counter{asked} is {w['free']:,}; {w['min']:,} must stay{reserve}."
     if w["ok"]:
         return f"{terms} It is more, so the request may pass."
     if w["free"] <= w["min"] + w["reserve"]:
@@ -79,10 +80,11 @@ def _buddy(w: dict[str, Any]) -> str:
     free = "free" if w["is_buddy"] else "not free"
     if w["higher"]:
         end = "the tail: a merge is likely soon" if w["is_buddy"] else "the head"
-        return (f"Where to queue {w['pfn']:#x}? The block beside its parent, {w['buddy_pfn']:#x} of order {w['order']}, is "
-                f"{free}, so it goes to {end}.")
+        return (f"Where to queue {w['pfn']:#x}? The block beside its parent, {w['buddy_pfn']:#x} of order "
+                f"{w['order']}, is {free}, so it goes to {end}.")
     verdict = "they merge" if w["is_buddy"] else "the merging stops"
-    return f"The buddy of {w['pfn']:#x} at order {w['order']} is {w['buddy_pfn']:#x}: {free} at that order, so {verdict}."
+    return (f"The buddy of {w['pfn']:#x} at order {w['order']} is {w['buddy_pfn']:#x}: {free} at that order, "
+            f"so {verdict}.")
 
 
 def _expanded(w: dict[str, Any]) -> str:
@@ -139,63 +141,63 @@ def _extfrag(w: dict[str, Any]) -> str:
             f"{w['alloc_migratetype_name']}; {owner}.")
 
 
-_SENTENCES: dict[type[Event], str | Callable[[dict[str, Any]], str]] = {
-    ev.AddToFreeArea: "Block {pfn:#x} goes to the head of the order-{order} {migratetype_name} list.",
-    ev.AddToFreeAreaTail: "Block {pfn:#x} goes to the tail of the order-{order} {migratetype_name} list.",
-    ev.MoveToFreeArea: "Free block {pfn:#x} moves to the head of the order-{order} {migratetype_name} list.",
-    ev.DelPageFromFreeArea: "Block {pfn:#x} leaves the order-{order} {migratetype_name} list.",
-    ev.PcpListAdd: "Page {pfn:#x} goes on top of CPU {cpu}'s {migratetype_name} list.",
-    ev.PcpListAddTail: "Page {pfn:#x} goes to the bottom of CPU {cpu}'s {migratetype_name} list.",
-    ev.PcpListDel: "Page {pfn:#x} leaves CPU {cpu}'s {migratetype_name} list.",
-    ev.SetPcppageMigratetype: "Page {pfn:#x} remembers the type of its list: {migratetype_name}.",
-    ev.SetPageblockMigratetype: "The pageblock of {pfn:#x} is now {migratetype_name}.",
-    ev.SetPageRefcounted: "{pages} from {pfn:#x} on {are} out of the allocator's hands: one reference.",
-    ev.PageRefAdd: "The references of page {pfn:#x} change by {nr:+}.",
-    ev.MmPageFree: "The last reference to {pfn:#x} (order {order}) is gone: it comes back.",
-    ev.PrepCompoundPage: "{pages} from {pfn:#x} on become one compound page.",
-    ev.SplitPage: "The block at {pfn:#x} becomes {pages} of their own.",
-    ev.SetPageGuard: "The half at {pfn:#x}, order {order}, becomes a guard block: on no list.",
-    ev.ClearPageGuard: "The guard block at {pfn:#x}, order {order}, is one no more.",
-    ev.SetPageLRU: "Page {pfn:#x} goes on an LRU list.",
-    ev.ModZonePageState: _mod_state,
-    ev.FoldDiff: "CPU {cpu}'s differences go into the counters of zone {zone}.",
-    ev.SetWatermarkBoost: "The boost of zone {zone}'s watermarks is now {boost:,} pages.",
-    ev.SetBoostSeen: "kswapd notes a boost of {boost:,} pages in zone {zone}.",
-    ev.SetZoneBoosted: "Zone {zone}'s flag ZONE_BOOSTED_WATERMARK is now {value}.",
-    ev.SetReservedHighatomic: "Zone {zone} now keeps {nr_pages:,} pages for atomic requests.",
-    ev.SetWatermarks: "Zone {zone}'s marks are now {wmark_min:,}, {wmark_low:,} and {wmark_high:,} pages.",
-    ev.SetCurrent: "Another task asks: CPU {cpu}.",
-    ev.RequestPrepared: "A request for {pages} ({gfp}): zone {high_zone} or below, type {migratetype_name}.",
-    ev.PreferredZoneChosen: "The walk begins at zone {zone} of node {nid}.",
-    ev.NofragmentChosen: _nofragment,
-    ev.NofragmentDropped: "No block of its own type ({reason}): the walk starts again, and may take another's.",
-    ev.WatermarkChecked: _watermark,
-    ev.NodeReclaimed: "node_reclaim of node {nid} answers {outcome}.",
-    ev.PcpListFoundEmpty: "CPU {cpu}'s own {migratetype_name} list of zone {zone} is empty: a batch is fetched.",
-    ev.FreeAreaSearched: lambda w: f"Order {w['order']}, {w['migratetype_name']}: "
+_SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
+    "AddToFreeArea": "Block {pfn:#x} goes to the head of the order-{order} {migratetype_name} list.",
+    "AddToFreeAreaTail": "Block {pfn:#x} goes to the tail of the order-{order} {migratetype_name} list.",
+    "MoveToFreeArea": "Free block {pfn:#x} moves to the head of the order-{order} {migratetype_name} list.",
+    "DelPageFromFreeArea": "Block {pfn:#x} leaves the order-{order} {migratetype_name} list.",
+    "PcpListAdd": "Page {pfn:#x} goes on top of CPU {cpu}'s {migratetype_name} list.",
+    "PcpListAddTail": "Page {pfn:#x} goes to the bottom of CPU {cpu}'s {migratetype_name} list.",
+    "PcpListDel": "Page {pfn:#x} leaves CPU {cpu}'s {migratetype_name} list.",
+    "SetPcppageMigratetype": "Page {pfn:#x} remembers the type of its list: {migratetype_name}.",
+    "SetPageblockMigratetype": "The pageblock of {pfn:#x} is now {migratetype_name}.",
+    "SetPageRefcounted": "{pages} from {pfn:#x} on {are} out of the allocator's hands: one reference.",
+    "PageRefAdd": "The references of page {pfn:#x} change by {nr:+}.",
+    "MmPageFree": "The last reference to {pfn:#x} (order {order}) is gone: it comes back.",
+    "PrepCompoundPage": "{pages} from {pfn:#x} on become one compound page.",
+    "SplitPage": "The block at {pfn:#x} becomes {pages} of their own.",
+    "SetPageGuard": "The half at {pfn:#x}, order {order}, becomes a guard block: on no list.",
+    "ClearPageGuard": "The guard block at {pfn:#x}, order {order}, is one no more.",
+    "SetPageLRU": "Page {pfn:#x} goes on an LRU list.",
+    "ModZonePageState": _mod_state,
+    "FoldDiff": "CPU {cpu}'s differences go into the counters of zone {zone}.",
+    "SetWatermarkBoost": "The boost of zone {zone}'s watermarks is now {boost:,} pages.",
+    "SetBoostSeen": "kswapd notes a boost of {boost:,} pages in zone {zone}.",
+    "SetZoneBoosted": "Zone {zone}'s flag ZONE_BOOSTED_WATERMARK is now {value}.",
+    "SetReservedHighatomic": "Zone {zone} now keeps {nr_pages:,} pages for atomic requests.",
+    "SetWatermarks": "Zone {zone}'s marks are now {wmark_min:,}, {wmark_low:,} and {wmark_high:,} pages.",
+    "SetCurrent": "Another task asks: CPU {cpu}.",
+    "RequestPrepared": "A request for {pages} ({gfp}): zone {high_zone} or below, type {migratetype_name}.",
+    "PreferredZoneChosen": "The walk begins at zone {zone} of node {nid}.",
+    "NofragmentChosen": _nofragment,
+    "NofragmentDropped": "No block of its own type ({reason}): the walk starts again, and may take another's.",
+    "WatermarkChecked": _watermark,
+    "NodeReclaimed": "node_reclaim of node {nid} answers {outcome}.",
+    "PcpListFoundEmpty": "CPU {cpu}'s own {migratetype_name} list of zone {zone} is empty: a batch is fetched.",
+    "FreeAreaSearched": lambda w: f"Order {w['order']}, {w['migratetype_name']}: "
                                    f"{'a block is there' if w['found'] else 'the list is empty'}.",
-    ev.BlockExpanded: _expanded,
-    ev.GuardChecked: lambda w: f"The upper half, {w['pfn']:#x} of order {w['order']}, "
+    "BlockExpanded": _expanded,
+    "GuardChecked": lambda w: f"The upper half, {w['pfn']:#x} of order {w['order']}, "
                                f"{'is kept as a guard block' if w['guarded'] else 'goes back to a free list'}.",
-    ev.FallbackSearched: _fallback,
-    ev.StealDecided: lambda w: f"{w['free']} free and {w['alike']} alike pages: the pageblock "
+    "FallbackSearched": _fallback,
+    "StealDecided": lambda w: f"{w['free']} free and {w['alike']} alike pages: the pageblock "
                                f"{'changes hands' if w['claimed'] else 'stays with its owner'}.",
-    ev.BuddyChecked: _buddy,
-    ev.PcpFlushPlanned: "CPU {cpu} gives pages of zone {zone} back, {count:,} in all: the oldest of each type in turn.",
-    ev.PagesCleared: "{pages} from {pfn:#x} on {are} filled with zeros.",
-    ev.ZoneStatistics: _statistics,
-    ev.HighatomicReserved: _reserved,
-    ev.KswapdWoken: "kswapd of node {nid} is woken ({why}); it is not simulated.",
-    ev.SlowpathEntered: "The fast path found nothing. The slow path tries again, down to the MIN mark.",
-    ev.WouldReclaim: _would_reclaim,
-    ev.AllocationFailed: _failed,
-    ev.Warned: "The kernel would warn: {text}.",
-    ev.BadPage: "BUG: Bad page state: {pfn:#x} has {refcount} references on a free list. It is left out for good.",
-    ev.MmPageAlloc: _mm_page_alloc,
-    ev.MmPageAllocZoneLocked: _zone_locked,
-    ev.MmPagePcpuDrain: "Page {pfn:#x} is back on the buddy lists, type {migratetype_name}.",
-    ev.MmPageFreeBatched: "Page {pfn:#x} of the list is committed.",
-    ev.MmPageAllocExtfrag: _extfrag,
+    "BuddyChecked": _buddy,
+    "PcpFlushPlanned": "CPU {cpu} gives pages of zone {zone} back, {count:,} in all: the oldest of each type in turn.",
+    "PagesCleared": "{pages} from {pfn:#x} on {are} filled with zeros.",
+    "ZoneStatistics": _statistics,
+    "HighatomicReserved": _reserved,
+    "KswapdWoken": "kswapd of node {nid} is woken ({why}); it is not simulated.",
+    "SlowpathEntered": "The fast path found nothing. The slow path tries again, down to the MIN mark.",
+    "WouldReclaim": _would_reclaim,
+    "AllocationFailed": _failed,
+    "Warned": "The kernel would warn: {text}.",
+    "BadPage": "BUG: Bad page state: {pfn:#x} has {refcount} references on a free list. It is left out for good.",
+    "MmPageAlloc": _mm_page_alloc,
+    "MmPageAllocZoneLocked": _zone_locked,
+    "MmPagePcpuDrain": "Page {pfn:#x} is back on the buddy lists, type {migratetype_name}.",
+    "MmPageFreeBatched": "Page {pfn:#x} of the list is committed.",
+    "MmPageAllocExtfrag": _extfrag,
 }
 
 

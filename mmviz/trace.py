@@ -6,9 +6,9 @@ A core owns a `Trace`. Where it decides or changes something it runs
         zone.trace.emit(WatermarkChecked(...))
 
 With nobody listening that is one attribute test; the event is not even built. (`zone.on` and `machine.on` follow
-`trace.on`: two loads instead of one cost 5 % of the allocator's time, one costs 3 %.) Three tracepoints that the kernel has in
-the middle of an operation (zone_locked, pcpu_drain, extfrag) are guarded by `zone.tracepoints` instead, so that a
-replay can listen to those alone; of the operation itself it knows already.
+`trace.on`: a second look would cost 2 % of the allocator's time.) Three tracepoints that the kernel has in the middle
+of an operation (zone_locked, pcpu_drain, extfrag) are guarded by `zone.tracepoints` instead, so that a replay can
+listen to those alone; of the operation itself it knows already.
 
 A `Recording` is a start state and every step after it:
 

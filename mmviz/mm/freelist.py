@@ -64,8 +64,8 @@ def get_page_from_freelist(machine: Machine, gfp_mask: int, order: int, alloc_fl
 
     Notes
     -----
-    Emits WatermarkChecked for each zone, and NofragmentDropped where the walk starts again: at a remote zone (near memory
-    beats clean memory), or at the end of the list. Kernel: mm/page_alloc.c:get_page_from_freelist.
+    Emits WatermarkChecked for each zone, and NofragmentDropped where the walk starts again: at a remote zone (near
+    memory beats clean memory), or at the end of the list. Kernel: mm/page_alloc.c:get_page_from_freelist.
     """
     preferred_zone = ac.preferred_zone
     if preferred_zone is None:

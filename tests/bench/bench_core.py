@@ -85,6 +85,7 @@ def test_cost_with_nobody_listening(capture):
 
 
 def test_checked_replay():
+    gc.enable()  # as a user runs it; json.load pays for the collector too
     path = DATA / "captures" / "m512_W4_files.json.gz"
     rows = [(timed(lambda: json.loads(gzip.decompress(path.read_bytes()))), *_replayed(path)) for _ in range(5)]
     base, loading, replaying = map(statistics.median, zip(*rows, strict=True))
