@@ -262,6 +262,9 @@ def toy(mib: int = 4, **by_hand: object) -> Machine:
     """One node, one zone DMA32 from pfn 0x1000, of `mib` MiB: 4 for the bare buddy, 64 for all the rest.
 
     Further arguments go to `boot`.
+
+    >>> toy(4), toy(64, batch=31).by_hand
+    (Machine(DMA32 1024 pages), ('batch',))
     """
     return boot([ZoneSize("DMA32", 0x1000, mib << (20 - PAGE_SHIFT))], **by_hand)  # type: ignore[arg-type]
 

@@ -76,7 +76,7 @@ def __get_free_pages(machine: Machine, gfp_mask: int, order: int) -> int:
 
     Notes
     -----
-    Kernel: mm/page_alloc.c:__get_free_pages. Raises as `alloc_pages`.
+    Emits what `alloc_pages` emits, and raises as it does. Kernel: mm/page_alloc.c:__get_free_pages at v5.4.
 
     Examples
     --------
@@ -90,12 +90,43 @@ def __get_free_pages(machine: Machine, gfp_mask: int, order: int) -> int:
 
 @mirrors("mm/page_alloc.c")
 def get_zeroed_page(machine: Machine, gfp_mask: int) -> int:
-    """One page filled with zeros: its address, or 0."""
+    """Ask for one page filled with zeros.
+
+    Parameters
+    ----------
+    gfp_mask : int
+        GFP_* and __GFP_* bits of `mmviz.kernel`.
+
+    Returns
+    -------
+    int
+        A kernel address in the direct map, or 0.
+
+    Notes
+    -----
+    Emits PagesCleared, and what `alloc_pages` emits. Kernel: mm/page_alloc.c:get_zeroed_page at v5.4.
+    Simplified: a page has no contents here.
+
+    Examples
+    --------
+    >>> import mmviz as mv
+    >>> hex(get_zeroed_page(mv.toy(4), mv.GFP_KERNEL))
+    '0xffff888001000000'
+    """
     return __get_free_pages(machine, gfp_mask | __GFP_ZERO, 0)
 
 
 def page_address(machine: Machine, pfn: int) -> int:
     """Where a page of low memory stands in the direct map: PAGE_OFFSET + pfn * 4096.
+
+    Parameters
+    ----------
+    pfn : int
+        A page of this machine.
+
+    Returns
+    -------
+    int
 
     Raises
     ------
@@ -132,7 +163,16 @@ def alloc_pages(machine: Machine, gfp_mask: int, order: int) -> int | None:
 
     Notes
     -----
-    Kernel: include/linux/gfp.h:alloc_pages.
+    Emits RequestPrepared, PreferredZoneChosen, NofragmentChosen, WatermarkChecked for each zone, what the zone's lists
+    go through, and MmPageAlloc. Kernel: include/linux/gfp.h:alloc_pages at v5.4.
+    Simplified: no memory policies, no cpusets; reclaim is where it ends.
+
+    Examples
+    --------
+    >>> import mmviz as mv
+    >>> machine = mv.toy(4)
+    >>> [hex(alloc_pages(machine, mv.GFP_KERNEL, 3)) for _ in range(3)]
+    ['0x1000', '0x1008', '0x1010']
     """
     return alloc_pages_node(machine, machine.cpu_to_node[machine.current.cpu], gfp_mask, order)
 
@@ -144,11 +184,19 @@ def alloc_pages_node(machine: Machine, nid: int, gfp_mask: int, order: int) -> i
     Parameters
     ----------
     nid : int
-        A node, or NUMA_NO_NODE (-1) for that of the running CPU.
+        A node, or NUMA_NO_NODE (-1) for that of the running CPU; ValueError if there is no such node.
+    gfp_mask, order : int
+        As `alloc_pages`, and so are what is returned, raised and emitted.
 
     Notes
     -----
-    Kernel: include/linux/gfp.h:alloc_pages_node, with __alloc_pages_node and __alloc_pages, which only pass on.
+    Kernel: include/linux/gfp.h:alloc_pages_node at v5.4, with __alloc_pages_node and __alloc_pages, which only pass on.
+
+    Examples
+    --------
+    >>> import mmviz as mv
+    >>> hex(alloc_pages_node(mv.duo(), 1, mv.GFP_KERNEL, 0))
+    '0x4c00'
     """
     if nid == NUMA_NO_NODE:
         return __alloc_pages_nodemask(machine, gfp_mask, order, machine.cpu_to_node[machine.current.cpu], None)
@@ -159,6 +207,13 @@ def alloc_pages_node(machine: Machine, nid: int, gfp_mask: int, order: int) -> i
 def alloc_pages_exact(machine: Machine, size: int, gfp_mask: int) -> int:
     """Ask for `size` bytes in whole pages: a block of the next order, whose pages beyond the size are freed again.
 
+    Parameters
+    ----------
+    size : int
+        In bytes, at least 1.
+    gfp_mask : int
+        As `alloc_pages`; __GFP_COMP is dropped with a warning, since a compound page cannot be split.
+
     Returns
     -------
     int
@@ -166,7 +221,15 @@ def alloc_pages_exact(machine: Machine, size: int, gfp_mask: int) -> int:
 
     Notes
     -----
-    Kernel: mm/page_alloc.c:alloc_pages_exact and make_alloc_exact.
+    Emits SplitPage, MmPageFree for each page that goes back, and what `alloc_pages` emits; raises as it does.
+    Kernel: mm/page_alloc.c:alloc_pages_exact and make_alloc_exact at v5.4.
+
+    Examples
+    --------
+    >>> import mmviz as mv
+    >>> machine = mv.toy(4)
+    >>> hex(alloc_pages_exact(machine, 3 * 4096, mv.GFP_KERNEL)), machine.zone("DMA32").nr_pages_on_lists()
+    ('0xffff888001000000', 1021)
     """
     order = get_order(size)
     if gfp_mask & __GFP_COMP:

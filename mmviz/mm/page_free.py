@@ -52,12 +52,31 @@ if TYPE_CHECKING:
 def free_pages(machine: Machine, addr: int, order: int) -> None:
     """Free 2^order pages by the address that __get_free_pages returned; address 0 is allowed and does nothing.
 
+    Parameters
+    ----------
+    addr : int
+        In the direct map, or 0.
+    order : int
+        The order it was asked with, 0 to 10.
+
     Raises
     ------
     ValueError
         If `addr` is no address of the direct map of this machine, or `order` is not 0..10.
     KernelBug
         As `__free_pages`.
+
+    Notes
+    -----
+    Emits what `__free_pages` emits. Kernel: mm/page_alloc.c:free_pages at v5.4.
+
+    Examples
+    --------
+    >>> import mmviz as mv
+    >>> machine = mv.toy(4)
+    >>> free_pages(machine, mv.__get_free_pages(machine, mv.GFP_KERNEL, 2), 2)
+    >>> machine.zone("DMA32").nr_pages_on_lists()
+    1024
     """
     if addr:
         __free_pages(machine, virt_to_pfn(machine, addr), order)
