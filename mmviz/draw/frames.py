@@ -15,6 +15,7 @@ says so.
 """
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -131,7 +132,8 @@ def draw_frames(state: Machine, step: Step | None = None, *, zone: str | None = 
     title = f"Page frames {low:#x} to {high - 1:#x} of zone {place.label}"
     remark = f"{across} pages a row; a block of order n is 2^n pages wide; the strip at the right: pageblocks"
     bottom = TOP + grid.rows * grid.height
-    marks += heading(state, title, remark, step) + _bands(place, step, grid, low, high) + _legend(place, bottom)
+    marks += heading(state, title, remark, step) + _bands(place, step, grid, low, high)
+    marks += _legend(place, bottom, _usual_letter(place, found))
     return Scene(title, WIDTH, bottom + 40, marks, _words(place, found, title))
 
 
@@ -262,8 +264,18 @@ def _bands(zone: Zone, step: Step | None, grid: Grid, low: int, high: int) -> li
     return marks
 
 
-def _legend(zone: Zone, bottom: float) -> list[Mark]:
-    kinds = [(free("M"), "free"), (used("M"), "handed out"), (pcp("M"), "on a per-CPU list"), (used(), "used before")]
+def _usual_letter(zone: Zone, found: list[Piece]) -> str:
+    """The letter of most free pages in the picture: the legend is drawn in its colour."""
+    sums: Counter[int] = Counter()
+    for piece in found:
+        if piece.kind in ("free", "pcp"):
+            sums[piece.migratetype] += piece.size
+    return letter(zone.machine.config, max(sums, key=lambda mt: sums[mt])) if sums else "M"
+
+
+def _legend(zone: Zone, bottom: float, kind: str) -> list[Mark]:
+    kinds = [(free(kind), "free"), (used(kind), "handed out"), (pcp(kind), "on a per-CPU list"),
+             (used(), "used before")]
     if zone.machine.config.debug_guardpage_minorder:
         kinds.append((GUARD, "guard"))
     marks: list[Mark] = [Text("free", MUTED, RIGHT, bottom + 26, free_words(zone), anchor="end")]

@@ -37,18 +37,20 @@ from .reading import (
     key,
     letter,
     pages,
+    peeked,
     touched,
     type_name,
     unique,
     zone_of,
 )
-from .scene import GROUND, Line, Mark, Rect, Scene, Text
-from .style import BAND, GRID, MUTED, NUMBER, STRONG, TEXT, free, text_width
+from .scene import GROUND, Bracket, Line, Mark, Rect, Scene, Text
+from .style import BAND, GRID, MARK, MUTED, NUMBER, STRONG, TEXT, free, text_width
 
-ROW, CHIP, FIRST = 32.0, 20.0, 92.0
-TOP = HEAD + 30  # the first row
-FOOT = TOP + MAX_ORDER * ROW + 14
-HEIGHT = FOOT + 36
+ROW, CHIP, FIRST = 22.0, 18.0, 92.0
+TOP = HEAD + 25  # the first row
+FOOT = TOP + MAX_ORDER * ROW + 8
+HEIGHT = FOOT + 30
+PEEKED = "beside the parent: asked only to choose head or tail of the list"
 SHARE = {"U": 3.3, "M": 3.3, "R": 2.1}  # of the width; lists of other types are short
 Lanes = dict[int, tuple[float, float]]  # migratetype -> left, width
 
@@ -138,10 +140,10 @@ def _frame(nr_free: list[int], in_vain: int = -1) -> list[Mark]:
     marks: list[Mark] = []
     for order, count in enumerate(nr_free):
         y = _y(order)
-        marks.append(Text(f"order {order}", TEXT, MARGIN + 8, y + 15, f"order {order}", touched=order == in_vain))
-        marks.append(Text(f"nr_free {order}", TEXT if count else MUTED, RIGHT, y + 15, f"{count:,}", anchor="end"))
+        marks.append(Text(f"order {order}", TEXT, MARGIN + 8, y + 14, f"order {order}", touched=order == in_vain))
+        marks.append(Text(f"nr_free {order}", TEXT if count else MUTED, RIGHT, y + 14, f"{count:,}", anchor="end"))
         if order:
-            marks.append(Line(f"row {order}", GRID, MARGIN, y + 26, RIGHT, y + 26))
+            marks.append(Line(f"row {order}", GRID, MARGIN, y + 20, RIGHT, y + 20))
     marks.append(Text("nr_free", NUMBER, RIGHT, HEAD + 12, "nr_free", anchor="end"))
     return marks
 
@@ -152,19 +154,20 @@ def _frame(nr_free: list[int], in_vain: int = -1) -> list[Mark]:
 def _list(zone: Zone, step: Step | None, order: int, migratetype: int, lane: tuple[float, float]) -> list[Mark]:
     left, width = lane
     chip = 8 + 8.0 * len(f"{zone.end_pfn:#x}")
+    room = text_width(f"+{zone.nr_listed(order, migratetype):,} more", MUTED) + 4
     blocks, hidden, late = _shown(zone, step, order, migratetype, int((width - 8) // (chip + 4)),
-                                  max(1, int((width - 38) // (chip + 4))))
+                                  max(1, int((width - room) // (chip + 4))))
     marks = _cell(zone, step, order, migratetype, lane)
     for i, pfn in enumerate(blocks):
-        marks.append(_chip(zone, step, Block(pfn, order, migratetype), left + i * (chip + 4), chip))
+        marks += _chip(zone, step, Block(pfn, order, migratetype), left + i * (chip + 4), chip)
     x = left + len(blocks) * (chip + 4)
     if hidden:
         more = f"+{hidden:,} more"
-        if late >= 0 or x + text_width(more, MUTED) > left + width - 4:
+        if x + text_width(more, MUTED) > left + width - (chip + 10 if late >= 0 else 4):
             more = f"+{hidden:,}"
-        marks.append(Text(f"more {order} {migratetype}", MUTED, x, _y(order) + 15, more))
+        marks.append(Text(f"more {order} {migratetype}", MUTED, x, _y(order) + 14, more))
     if late >= 0:
-        marks.append(_chip(zone, step, Block(late, order, migratetype), left + width - chip - 8, chip))
+        marks += _chip(zone, step, Block(late, order, migratetype), left + width - chip - 8, chip)
     return marks
 
 
@@ -175,19 +178,23 @@ def _shown(zone: Zone, step: Step | None, order: int, migratetype: int, most: in
     if count <= most:
         return list(zone.free_list(order, migratetype)), 0, -1
     blocks = list(islice(zone.free_list(order, migratetype), fewer))
-    late = [pfn for pfn in touched(step, zone) if pfn not in blocks and zone.buddy.get(pfn) == (order, migratetype)]
+    asked = sorted({*touched(step, zone), peeked(step)})
+    late = [pfn for pfn in asked if pfn not in blocks and zone.buddy.get(pfn) == (order, migratetype)]
     if late:
         blocks = blocks[:-1]
     return blocks, count - len(blocks) - len(late), late[0] if late else -1
 
 
-def _chip(zone: Zone, step: Step | None, block: Block, x: float, width: float) -> Rect:
+def _chip(zone: Zone, step: Step | None, block: Block, x: float, width: float) -> list[Mark]:
     meaning = free(letter(zone.machine.config, block.migratetype))
     is_touched = block.pfn in touched(step, zone)
-    tip = block_tip(zone.machine.config, block, "on its free list")
+    is_peeked = block.pfn == peeked(step)
+    tip = block_tip(zone.machine.config, block, PEEKED if is_peeked else "on its free list")
     words = f"block {block.pfn:#x} of order {block.order}" if is_touched else ""
-    return Rect(key(block.pfn), meaning, x, _y(block.order), width, CHIP, label=f"{block.pfn:#x}", tip=tip,
+    chip = Rect(key(block.pfn), meaning, x, _y(block.order), width, CHIP, label=f"{block.pfn:#x}", tip=tip,
                 touched=is_touched, words=words)
+    beside = [Bracket("beside the parent", MARK, x - 1, x + width + 1, _y(block.order) - 1)] if is_peeked else []
+    return [chip, *beside]
 
 
 def _cell(zone: Zone, step: Step | None, order: int, migratetype: int, lane: tuple[float, float]) -> list[Mark]:
@@ -200,7 +207,7 @@ def _cell(zone: Zone, step: Step | None, order: int, migratetype: int, lane: tup
         return []
     is_empty = isinstance(event, ev.FreeAreaSearched) and not event.found
     left, width = lane
-    return [Rect("searched", BAND, left - 4, _y(order) - 3, width - 4, CHIP + 6, label="", touched=is_empty,
+    return [Rect("searched", BAND, left - 4, _y(order) - 1, width - 4, CHIP + 2, label="", touched=is_empty,
                  layer=GROUND, tip=f"free_area[{order}].free_list[{migratetype}]")]
 
 

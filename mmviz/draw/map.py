@@ -75,7 +75,7 @@ class ListShown(NamedTuple):
 
 
 def draw_map(state: Machine, step: Step | None = None, *, pfn: int | None = None, here: str | None = None,
-             zone: str | None = None, nid: int | None = None) -> Scene:
+             back: bool = False, zone: str | None = None, nid: int | None = None) -> Scene:
     """Where a page frame can be: node, zone, per-CPU lists, free area, list, page.
 
     Parameters
@@ -88,6 +88,8 @@ def draw_map(state: Machine, step: Step | None = None, *, pfn: int | None = None
         Show the way to this page.
     here : str, optional
         "You are here": one of "zonelist", "watermark", "pcp", "free area", "list", "page".
+    back : bool, optional
+        The way back of a freed page: the arrows go from the page to its list.
     zone, nid : str, int, optional
         The zone and its node; that of `pfn`, or the one with most pages, if not given.
 
@@ -108,10 +110,10 @@ def draw_map(state: Machine, step: Step | None = None, *, pfn: int | None = None
     shown = _list_of(place, step, pfn)
     lit = {here} if here else _lit(path) if pfn is not None else _about(step, place)
     opened = shown if not here and lit & {"pcp", "free area", "list"} else None
-    marks = heading(state, _title(place, pfn), " > ".join(path) or "in the order in which a request meets them", step)
-    marks += [mark for name in BOXES for mark in _box(name, name in lit, here)] + _arrows(path)
+    marks = heading(state, _title(place, pfn), _remark(path, back), step)
+    marks += [mark for name in BOXES for mark in _box(name, name in lit, here)] + _arrows(path, back)
     marks += _zonelist(state, place, bool(path)) + _watermark(place) + _pcps(place, opened) + _free_area(place, opened)
-    marks += _list(place, step, pfn, shown) + _page(state, place, step, pfn)
+    marks += _list(place, step, pfn, shown) + _page(place, step, pfn, shown)
     words = f"Page {pfn:#x}: {', '.join(path)}." if pfn is not None else _words(place, here)
     return Scene("Where a page frame can be", WIDTH, HEIGHT, unique(marks), words)
 
@@ -119,6 +121,13 @@ def draw_map(state: Machine, step: Step | None = None, *, pfn: int | None = None
 def _words(zone: Zone, here: str | None) -> str:
     said = f"Zone {zone.label} of node {zone.nid} has {pages(counts(zone)['lists'])} on its lists"
     return f"{said}; you are here: {here}." if here else f"{said}."
+
+
+def _remark(path: tuple[str, ...], back: bool) -> str:
+    if back:
+        return "on the way back: from the page to a per-CPU list or to the free area" if not path else \
+            f"on the way back: {' < '.join(path)}"
+    return " > ".join(path) or "a machine has nodes, a node has zones; boxes in the order in which a request meets them"
 
 
 def _title(zone: Zone, pfn: int | None) -> str:
@@ -243,19 +252,24 @@ def _box(name: str, is_lit: bool, here: str | None) -> list[Mark]:
     return marks
 
 
-def _arrows(path: tuple[str, ...]) -> list[Mark]:
+def _arrows(path: tuple[str, ...], back: bool) -> list[Mark]:
     pile, area = (len(path) > 2 and path[2].startswith("CPU")), (len(path) > 2 and path[2] == "free area")
-    return [Arrow("to zone", LINK, 132, TOP + 148, 164, TOP + 148, touched=bool(path)),
-            Arrow("pcp to list", LINK, 552, TOP + 148, 598, TOP + 148, touched=pile),
-            Arrow("free area to list", LINK, 552, TOP + 243, 598, TOP + 243, touched=area),
-            Arrow("list to page", LINK, 724, TOP + 148, 766, TOP + 148, touched=pile or area)]
+    ways = [("pcp to list", 552, 598, 148, pile), ("free area to list", 552, 598, 243, area),
+            ("list to page", 724, 766, 148, pile or area)]
+    marks: list[Mark] = [] if back else [Arrow("to zone", LINK, 132, TOP + 148, 174, TOP + 148, touched=bool(path))]
+    for name, left, right, y, is_lit in ways:
+        start, end = (right, left) if back else (left, right)
+        marks.append(Arrow(name, LINK, start, TOP + y, end, TOP + y, touched=is_lit))
+    return marks
 
 
 def _zonelist(machine: Machine, zone: Zone, is_on_the_way: bool) -> list[Mark]:
-    """The node's zonelist, and the frame of the zone."""
+    """The node's zonelist, and the frames of the node and of the zone."""
     x, y, *_ = PLACES["zonelist"]
     zones = machine.node[zone.nid].node_zonelists[0][-1]
     marks: list[Mark] = [Text("node", MUTED, x + 8, y + 36, f"of node {zone.nid}"),
+                         Rect("node frame", BOX, 154, HEAD + 2, 420, 322, label="", layer=GROUND),
+                         Text("node name", STRONG, 166, TOP - 9, f"node {zone.nid}"),
                          Rect("zone", BAND, 166, TOP, 396, 284, label="", layer=GROUND),
                          Text("zone name", STRONG, 176, TOP + 18, f"zone {zone.label}"),
                          Text("zone span", NUMBER, 552, TOP + 18, f"{zone.zone_start_pfn:#x} to {zone.end_pfn - 1:#x}",
@@ -324,12 +338,13 @@ def _list(zone: Zone, step: Step | None, pfn: int | None, shown: ListShown | Non
     return marks
 
 
-def _page(machine: Machine, zone: Zone, step: Step | None, pfn: int | None) -> list[Mark]:
+def _page(zone: Zone, step: Step | None, pfn: int | None, shown: ListShown | None) -> list[Mark]:
     x, y, *_ = PLACES["page"]
     named = getattr(event_of(step), "pfn", -1) if concerns(event_of(step), zone) else -1
-    page = pfn if pfn is not None else named if named >= 0 else None
-    if page is None:
-        return [Text("page says", MUTED, x + 8, y + 36, "the first one")]
+    first = shown.first[0] if shown is not None and shown.first else -1
+    page = pfn if pfn is not None else named if named >= 0 else first
+    if page < 0:
+        return [Text("page says", MUTED, x + 8, y + 36, "none")]
     place = _place_of(zone, page)
     return [Rect("page", _page_meaning(zone, page, place), x + 8, y + 48, 100, 32, label=f"{page:#x}"),
             Text("page says", NUMBER, x + 8, y + 100, f"at {page << PAGE_SHIFT:#x}"),

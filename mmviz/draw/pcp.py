@@ -38,8 +38,8 @@ from .reading import (
 from .scene import Arrow, Line, Mark, Rect, Scene, Text
 from .style import AXIS, BAND, BOX, LINK, MARK, MUTED, STRONG, TEXT, pcp
 
-PAGE, CHIP, WIDE = 22.0, 20.0, 120.0
-MOST, FEWEST = 24, 8  # rows of a pile
+PAGE, CHIP, WIDE = 18.0, 16.0, 120.0
+MOST, FEWEST = 24, 7  # rows of a pile
 LEFT, APART = 120.0, 150.0
 GAUGE = 640.0
 
@@ -74,14 +74,14 @@ def draw_pcp(state: Machine, step: Step | None = None, *, zone: str | None = Non
     cpu = state.current.cpu if cpu is None else whole("cpu", cpu, 0, len(place.pageset) - 1)
     own = place.pageset[cpu]
     rows = max(FEWEST, min(MOST, max([own.high + 1, *(len(pile) for pile in own.lists)])))
-    bottom = HEAD + 34 + rows * PAGE
+    bottom = HEAD + 26 + rows * PAGE
     title = f"CPU {cpu}'s own pages of zone {place.label}"
     marks = heading(state, title, f"struct per_cpu_pages: count {own.count}, high {own.high}, batch {own.batch}", step)
     marks += _ends(bottom, rows) + _gauge(place, own, step, cpu, bottom, rows)
-    marks += hand_row(place, step, LEFT, bottom + 36)
+    marks += hand_row(place, step, LEFT, bottom + 14)
     for migratetype in range(len(own.lists)):
         marks += _pile(place, own, step, cpu, migratetype, bottom, rows)
-    return Scene(title, WIDTH, bottom + 70, unique(marks), _words(place, own, title))
+    return Scene(title, WIDTH, bottom + 44, unique(marks), _words(place, own, title))
 
 
 def _words(zone: Zone, own: PerCpuPages, title: str) -> str:
@@ -117,7 +117,7 @@ def _pile(zone: Zone, own: PerCpuPages, step: Step | None, cpu: int, migratetype
         y = bottom - (row + 1) * PAGE + 1
         if pfn is None:
             hidden = len(pile) - rows + 1
-            marks.append(Text(f"more {name}", MUTED, x + WIDE / 2, y + 14, f"{hidden} more", anchor="middle"))
+            marks.append(Text(f"more {name}", MUTED, x + WIDE / 2, y + 12, f"{hidden} more", anchor="middle"))
         else:
             marks.append(_page(zone, step, pfn, pile.index(pfn), migratetype, (x, y)))
     return marks
@@ -134,7 +134,7 @@ def _visible(pile: list[int], now: frozenset[int], rows: int) -> list[int | None
 
 def _page(zone: Zone, step: Step | None, pfn: int, place: int, migratetype: int, at: tuple[float, float]) -> Rect:
     kind = zone.index.get(pfn, migratetype)
-    tip = block_tip(zone.machine.config, Block(pfn, 0, kind), f"{place} pages above it")
+    tip = block_tip(zone.machine.config, Block(pfn, 0, kind), f"{pages(place)} above it")
     is_touched = pfn in touched(step, zone)
     return Rect(key(pfn), pcp(letter(zone.machine.config, kind)), *at, WIDE, CHIP, label=f"{pfn:#x}", tip=tip,
                 touched=is_touched, words=f"page {pfn:#x} on the per-CPU list" if is_touched else "")

@@ -29,6 +29,7 @@ WIDTH = 900.0  # of every picture
 MARGIN = 16.0
 RIGHT = WIDTH - MARGIN
 HEAD = 64.0  # height of the heading
+WAY_BACK = ("__free_pages", "free_unref_page", "free_pcppages_bulk", "__free_one_page", "free_pages_prepare")
 
 
 class Block(NamedTuple):
@@ -108,12 +109,18 @@ def touched(step: Step | None, zone: Zone) -> frozenset[int]:
     event = event_of(step)
     if event is None or not concerns(event, zone):
         return frozenset()
-    found = {getattr(event, name, -1) for name in ("pfn", "buddy_pfn")}
+    found = {getattr(event, name, -1) for name in ("pfn", "buddy_pfn")} - {peeked(step)}
     if isinstance(event, ev.FreeAreaSearched) and event.found:
         found |= {next(zone.free_list(event.order, event.migratetype), -1)}
     if isinstance(event, ev.FallbackSearched) and event.fallback_mt >= 0:
         found |= {next(zone.free_list(event.order, event.fallback_mt), -1)}
     return frozenset(found - {-1})
+
+
+def peeked(step: Step | None) -> int:
+    """The block beside the parent, looked at only to choose between head and tail of the list; -1: none."""
+    event = event_of(step)
+    return event.buddy_pfn if isinstance(event, ev.BuddyChecked) and event.higher else -1
 
 
 def argument(step: Step | None, name: str, symbol: str | None = None) -> int | None:
@@ -162,6 +169,8 @@ def _named_block(step: Step, zone: Zone) -> Block | None:
         return Block(event.pfn & -(2 << event.order), event.order + 1, migratetype)
     if isinstance(event, (ev.FreeAreaSearched, ev.FallbackSearched)) or getattr(event, "pfn", -1) < 0:
         return None
+    if isinstance(event, ev.BuddyChecked):  # the question is about the block itself, or about its parent
+        return Block(event.pfn, event.order - event.higher)
     order = getattr(event, "order", None)
     return Block(event.pfn, _order(step) if order is None else order, migratetype)
 
@@ -290,6 +299,11 @@ def _stopped(machine: Machine, event: ev.MmPageAlloc) -> bool:
     return event.pfn < 0 and event.order < MAX_ORDER and bool(may_reclaim)
 
 
+def _is_freed(step: Step | None) -> bool:
+    """Whether the block in hand is on its way back."""
+    return any(running(step, symbol) for symbol in WAY_BACK)
+
+
 def hand_row(zone: Zone, step: Step | None, left: float, y: float) -> list[Mark]:
     """The row under a picture of lists: the block in hand, and the three numbers that are called free."""
     block, config, event = in_hand(step, zone), zone.machine.config, event_of(step)
@@ -300,7 +314,7 @@ def hand_row(zone: Zone, step: Step | None, left: float, y: float) -> list[Mark]
     if block is None:
         return marks
     is_out, kind = block.pfn in zone.allocated, letter(config, block.migratetype)
-    what = "handed out" if is_out else "on no list"
+    what = "handed out" if is_out else "being freed" if _is_freed(step) else "on no list"
     return [*marks,
             Rect(key(block.pfn), used(kind) if is_out else free(kind), left, y, 76, 20, label=f"{block.pfn:#x}",
                  touched=True, tip=block_tip(config, block, what),

@@ -167,6 +167,7 @@ def image(scene: Scene, tips: bool = False) -> str:
 
 
 def figure(scene: Scene) -> str:
-    """The picture with its title, as HTML."""
-    return (f'<figure class="mmviz-scene" style="margin:0">{image(scene, tips=True)}'
-            f"<figcaption>{escape(scene.title, quote=False)}</figcaption></figure>")
+    """The picture as HTML, under it its title where it does not show one itself."""
+    titled = any(mark.key == "title" for mark in scene.marks)
+    caption = "" if titled else f"<figcaption>{escape(scene.title, quote=False)}</figcaption>"
+    return f'<figure class="mmviz-scene" style="margin:0">{image(scene, tips=True)}{caption}</figure>'

@@ -2,12 +2,12 @@
 
     on the lists   |==================================|  885
     counter        |==================================|  885      <- this is what the kernel compares
-    with pcp       |==================================|  887
+    with pcp       |==================================|  887   +2 on per-CPU lists
                         :MIN 64  :LOW 80  :HIGH 96
     to be kept     |  MIN  |to LOW|to HIGH|
     must exceed    |  64   |
     would leave    |==================================|  885
-                   885 > 64 + 0: the request may pass
+    counter 892 - 7 for the block = 885 > MIN 64: the request may pass
 
 The kernel asks the counter, which lags behind the lists by what each CPU has not yet reported, and has never seen the
 per-CPU lists. A boost lifts all three marks. What a request must leave over is its mark, changed by its privileges, and
@@ -25,7 +25,7 @@ from .reading import HEAD, MARGIN, RIGHT, WIDTH, concerns, counts, event_of, hea
 from .scene import GROUND, Line, Mark, Polyline, Rect, Scene, Text
 from .style import AXIS, BOX, GRID, HOLE, MARK, MUTED, STRONG, TEXT, free, pcp
 
-LEFT, LAST = 150.0, 800.0  # of the bars
+LEFT, LAST, VALUE = 150.0, 660.0, 736.0  # of the bars; right end of the numbers
 BAR, ROW = 22.0, 34.0
 TOP = HEAD + 40
 NAMES = ("MIN", "LOW", "HIGH")
@@ -80,7 +80,9 @@ def _words(zone: Zone, step: Step | None) -> str:
     marks = ", ".join(f"{name} {value + zone.watermark_boost:,}" for name, value in zip(NAMES, zone._watermark,
                                                                                        strict=True))
     said = f"Zone {zone.label}: the counter says {pages(c['counter'])}, the marks are {marks}."
-    return f"{said} {_inequality(event)}." if isinstance(event, ev.WatermarkChecked) and concerns(event, zone) else said
+    if isinstance(event, ev.WatermarkChecked) and concerns(event, zone):
+        return f"{said} {_inequality(event, zone)}."
+    return said
 
 
 # ---------------------------------------------------------------- three bars
@@ -91,7 +93,7 @@ def _bars(zone: Zone, step: Step | None, scale: float) -> list[Mark]:
     counted = isinstance(event, (ev.ModZonePageState, ev.FoldDiff, ev.WatermarkChecked))
     listed = isinstance(event, (ev.AddToFreeArea, ev.AddToFreeAreaTail, ev.DelPageFromFreeArea))
     piled = isinstance(event, (ev.PcpListAdd, ev.PcpListAddTail, ev.PcpListDel))
-    c = counts(zone)
+    c, apart = counts(zone), _differences(zone)
     rows = [("on the lists", c["lists"], free(), listed, "pages on the buddy lists"),
             ("counter", c["counter"], free(), counted, "NR_FREE_PAGES of the zone: what the kernel compares"),
             ("with pcp", c["with pcp"], pcp(), piled, "lists and per-CPU lists together: what could be handed out")]
@@ -102,11 +104,21 @@ def _bars(zone: Zone, step: Step | None, scale: float) -> list[Mark]:
         marks.append(Text(f"name {name}", TEXT, LEFT - 10, y + 16, name, anchor="end"))
         marks.append(Rect(f"bar {name}", meaning, LEFT, y, max(length, 1), BAR, label="", touched=is_touched,
                           tip=f"{name}: {pages(value)}\n{tip}", words=f"{name} {value:,}"))
-        marks.append(Text(f"value {name}", STRONG if name == "counter" else TEXT, RIGHT, y + 16, f"{value:,}",
+        marks.append(Text(f"value {name}", STRONG if name == "counter" else TEXT, VALUE, y + 16, f"{value:,}",
                           anchor="end"))
+        if name in apart:
+            marks.append(Text(f"apart {name}", TEXT, VALUE + 8, y + 16, apart[name]))
         if value * scale > LAST - LEFT:
             marks.append(_jag(name, y))
     return marks
+
+
+def _differences(zone: Zone) -> dict[str, str]:
+    """What a number has more or less than the lists, in words; a bar cannot show 4 pages in 100,000."""
+    c = counts(zone)
+    drift, piled = c["counter"] - c["lists"], c["with pcp"] - c["lists"]
+    said = [("counter", drift, f"{drift:+,} drift"), ("with pcp", piled, f"+{piled:,} on per-CPU lists")]
+    return {name: text for name, count, text in said if count}
 
 
 def _jag(name: str, y: float) -> Polyline:
@@ -157,18 +169,19 @@ def _check(zone: Zone, step: Step | None, scale: float) -> list[Mark]:
     event, y = event_of(step), TOP + 4 * ROW + 22
     if not isinstance(event, ev.WatermarkChecked) or not concerns(event, zone):
         return [Line("rule", GRID, MARGIN, y - 10, RIGHT, y - 10),
-                Text("asked", MUTED, MARGIN, y + 16, "A request passes if free > min + reserve.")]
+                Text("asked", MUTED, MARGIN, y + 16,
+                     "A request may pass if the counter, less its block, is above MIN, LOW or HIGH and the reserve.")]
     minimum, reserve = event.min * scale, event.reserve * scale
     marks: list[Mark] = [
         Line("rule", GRID, MARGIN, y - 10, RIGHT, y - 10),
         Text("name must", TEXT, LEFT - 10, y + 16, "must exceed", anchor="end"),
         Rect("minimum", BOX, LEFT, y, max(1, minimum), BAR, label=f"{event.min:,}",
              tip=f"min: the mark of {event.mark:,} pages after the privileges of this request"),
-        Text("value must", STRONG, RIGHT, y + 16, f"{event.min + event.reserve:,}", anchor="end")]
+        Text("value must", STRONG, VALUE, y + 16, f"{event.min + event.reserve:,}", anchor="end")]
     if reserve:
         marks.append(Rect("reserve", HOLE, LEFT + minimum, y, reserve, BAR, label=f"{event.reserve:,}",
                           tip="lowmem_reserve: kept from those who could have used a higher zone"))
-    return marks + _has(event, scale, y + ROW) + _verdict(event, y + 2 * ROW + 8)
+    return marks + _has(event, scale, y + ROW) + _verdict(event, zone, y + 2 * ROW + 8)
 
 
 def _has(event: ev.WatermarkChecked, scale: float, y: float) -> list[Mark]:
@@ -177,20 +190,38 @@ def _has(event: ev.WatermarkChecked, scale: float, y: float) -> list[Mark]:
         Text("name has", TEXT, LEFT - 10, y + 16, "would leave", anchor="end"),
         Rect("has", free(), LEFT, y, length, BAR, label="", touched=True,
              tip=f"free: the counter less {(1 << event.order) - 1} for order {event.order}, less what it may not use"),
-        Text("value has", STRONG, RIGHT, y + 16, f"{event.free:,}", anchor="end")]
+        Text("value has", STRONG, VALUE, y + 16, f"{event.free:,}", anchor="end")]
     return [*marks, _jag("has", y)] if event.free * scale > LAST - LEFT else marks
 
 
-def _inequality(event: ev.WatermarkChecked) -> str:
+def _inequality(event: ev.WatermarkChecked, zone: Zone) -> str:
     sign = ">" if event.free > event.min + event.reserve else "≤"
     verdict = "the request may pass" if event.ok else \
         "the zone is passed over" if sign == "≤" else f"but no block of order {event.order}: passed over"
-    return f"{event.free:,} {sign} {event.min:,} + {event.reserve:,}: {verdict}"
+    return f"{_left(event, zone)} {sign} {_right(event, zone)}: {verdict}"
 
 
-def _verdict(event: ev.WatermarkChecked, y: float) -> list[Mark]:
-    asked = f"order {event.order}, mark {event.mark:,}"
-    return [Text("verdict", STRONG, LEFT, y + 12, _inequality(event)),
+def _left(event: ev.WatermarkChecked, zone: Zone) -> str:
+    """The counter, and what is taken off it before it is compared."""
+    block = (1 << event.order) - 1
+    other = max(0, counts(zone)["counter"] - event.free - block)
+    taken = [f" - {count:,} {why}" for count, why in ((block, "for the block"), (other, "kept for others")) if count]
+    before = f"counter {event.free + block + other:,}"
+    return f"{before}{''.join(taken)} = {event.free:,}" if taken else before
+
+
+def _right(event: ev.WatermarkChecked, zone: Zone) -> str:
+    """The mark by its name, what its privileges leave of it, and the reserve."""
+    names = [name for name, mark in zip(NAMES, zone._watermark, strict=True)
+             if mark + zone.watermark_boost == event.mark]
+    said = f"{names[0] if names else 'mark'} {event.mark:,}"
+    said += f" lowered to {event.min:,}" if event.min != event.mark else ""
+    return said + (f" + reserve {event.reserve:,}" if event.reserve else "")
+
+
+def _verdict(event: ev.WatermarkChecked, zone: Zone, y: float) -> list[Mark]:
+    asked = f"asked for order {event.order}"
+    return [Text("verdict", STRONG, MARGIN, y + 12, _inequality(event, zone)),
             Text("asked", MUTED, RIGHT, y + 12, asked, anchor="end")]
 
 

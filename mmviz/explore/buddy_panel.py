@@ -45,7 +45,7 @@ KNOBS = (
     Menu("gfp", "gfp flags", MASKS), Slider("cpus", "CPUs", *LIMITS["cpus"]),
     Slider("cpu", "asks: CPU", *LIMITS["cpu"]), Slider("requests", "requests", *LIMITS["requests"]),
     Slider("frees", "of these, frees", *LIMITS["frees"], 5, "%"), Menu("batch", "pcp batch", BATCHES),
-    Number("seed", "seed", *LIMITS["seed"]), Menu("picture", "picture", PICTURES),
+    Number("seed", "seed", *LIMITS["seed"], "frees"), Menu("picture", "picture", PICTURES),
 )
 
 

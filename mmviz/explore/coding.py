@@ -168,16 +168,22 @@ class Encoder:
         self._stack: list[int] = []
         self._stacks, self._lines, self._functions = Table(), Table(), Table()
         self._decisions: list[int] = []
+        self._boring: list[int] = []
         self._seen: dict[Mark, Pose] = {}
 
-    def add(self, scene: Scene, sentence: str = "", calls: Sequence[CallLine] = (), decision: bool = False) -> None:
-        """Take the next step: its picture, what it does in words, who called whom, and whether it changes nothing."""
+    def add(self, scene: Scene, sentence: str = "", calls: Sequence[CallLine] = (), decision: bool = False,
+            boring: bool = False) -> None:
+        """Take the next step: its picture, what it does in words, who called whom, whether it changes nothing.
+
+        A `boring` decision is one that the button "next decision" passes over.
+        """
         self.title = self.title or scene.title
         self.size = max(self.size[0], scene.width), max(self.size[1], scene.height)
         self._alts.append(self.texts[scene.words or _touched_words(scene)])
         self._sentences.append(self.texts[sentence])
         self._stack.append(self._stack_of(calls))
         self._decisions += [self.count] * decision
+        self._boring += [self.count] * boring
         poses = {mark: self._seen.get(mark) or self._pose(mark) for mark in scene.marks}
         for mark, pose in poses.items():
             self._keep(self._stretches.setdefault(mark.key, []), pose)
@@ -228,7 +234,7 @@ class Encoder:
             "lines": [[function, place[args]] for function, args in self._lines.values()],
             "callers": runs([caller for caller, _ in self._stacks.values()]),
             "called": runs([line for _, line in self._stacks.values()]), "stack": runs(self._stack),
-            "decisions": self._decisions,
+            "decisions": self._decisions, "boring": self._boring,
         }
 
     def _coded(self, key: str, place: dict[int, int]) -> str:

@@ -40,7 +40,7 @@ const KINDS = {
 
 function render({ model, el }) {
   const root = make("div", { class: "mmviz-knobs", role: "group", "aria-label": model.get("title") });
-  const knobs = model.get("spec").map((knob) => ({ ...KINDS[knob.kind](knob), name: knob.name, label: knob.label }));
+  const knobs = model.get("spec").map((knob) => ({ ...KINDS[knob.kind](knob), name: knob.name, label: knob.label, needs: knob.needs }));
   const tell = (name, value) => { model.set(name, value); model.save_changes(); };
   for (const knob of knobs) {
     knob.control.addEventListener("input", () => {
@@ -65,7 +65,11 @@ function render({ model, el }) {
     if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation(); // the notebook has plans for letters
   });
 
-  const showValues = () => knobs.forEach((knob) => knob.show(model.get("values")[knob.name]));
+  const showValues = () => knobs.forEach((knob) => {
+    const values = model.get("values");
+    knob.show(values[knob.name]);
+    if (knob.needs) knob.control.disabled = !values[knob.needs];
+  });
   const showLine = () => { line.value = model.get("line"); };
   const showProblem = () => { problem.textContent = model.get("problem"); };
   const shown = { values: showValues, line: showLine, problem: showProblem };

@@ -48,10 +48,11 @@ class Slider(Knob):
 
 @dataclass(frozen=True)
 class Number(Knob):
-    """A whole number to type."""
+    """A whole number to type; disabled while the knob that it `needs` stands at 0."""
 
     least: int = 0
     most: int = 999_999
+    needs: str = ""
     kind: ClassVar[str] = "number"
 
 

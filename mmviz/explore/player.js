@@ -135,7 +135,7 @@ function painter(picture, data) {
 function outline(data) {
   const list = make("ol", { class: "mmviz-calls", "aria-label": "call stack" });
   const deepest = Math.max(...data.stacks.map((stack) => stack.length));
-  list.style.minHeight = `${deepest * 1.6}em`;
+  list.style.minHeight = `${Math.min(deepest, 4) * 1.6}em`;
   list.hidden = !deepest;
   const line = (number, depth, all) => {
     const [called, args] = data.lines[number];
@@ -189,7 +189,8 @@ function play(root, json, { start, moved = () => {}, picked = () => {} }) {
   const end = button("last", "last step", () => go(last));
   const skip = button("decision", "next decision", () => go(decision()), "decision");
   const slider = make("input", { type: "range", min: 0, max: last, step: 1, "aria-label": "step" });
-  const marks = data.decisions.map((at) => `M${at} 0V1`).join("");
+  const milestones = data.decisions.filter((at) => !data.boring.includes(at));
+  const marks = milestones.map((at) => `M${at} 0V1`).join("");
   const ticks = make("svg", { class: "mmviz-ticks", viewBox: `0 0 ${last || 1} 1`, preserveAspectRatio: "none", "aria-hidden": "true" },
     make("path", { d: marks || "M0 0", "vector-effect": "non-scaling-stroke" }));
   const counter = make("span", { class: "mmviz-count", "aria-hidden": "true" });
@@ -205,11 +206,13 @@ function play(root, json, { start, moved = () => {}, picked = () => {} }) {
     first, back, next, end, skip, make("span", { class: "mmviz-slider" }, slider, ticks), counter);
   for (const control of [...bar.querySelectorAll("button, input"), picture]) control.dataset.lmSuppressShortcuts = "true";
   root.classList.add("mmviz-player");
-  root.append(make("div", { class: "mmviz-title" }, data.label || data.title), bar, sentence, frameBox, calls.list);
+  const heading = data.keys.includes("title") && !data.label ? "mmviz-title mmviz-spoken" : "mmviz-title"; // shown once
+  if (Math.max(...data.sentences.map((at) => data.texts[at].length)) < 90) sentence.style.minHeight = "1.5em";
+  root.append(make("div", { class: heading }, data.label || data.title), bar, sentence, frameBox, calls.list);
 
   const paint = painter(picture, data);
   const hideTip = tooltip(frameBox, picture, paint);
-  const decision = () => data.decisions.find((at) => at > wanted);
+  const decision = () => milestones.find((at) => at > wanted);
   const able = (control, yes) => control.setAttribute("aria-disabled", yes ? "false" : "true");
 
   function show() {
@@ -243,14 +246,14 @@ function play(root, json, { start, moved = () => {}, picked = () => {} }) {
 
   const KEYS = {
     ArrowRight: () => wanted + 1, ArrowUp: () => wanted + 1, ArrowLeft: () => wanted - 1, ArrowDown: () => wanted - 1,
-    Home: () => 0, End: () => last, PageUp: () => wanted + 10, PageDown: () => wanted - 10,
+    Home: () => 0, End: () => last, PageUp: () => wanted - 10, PageDown: () => wanted + 10,
   };
   root.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") return hideTip();
     event.stopPropagation(); // the notebook and the slides have plans of their own for arrows and letters
     const move = KEYS[event.key];
-    if (!move || (event.target !== picture && event.target !== slider)) return;
+    if (!move || event.target.closest("a")) return;
     event.preventDefault();
     go(move());
   });

@@ -20,6 +20,7 @@ import traitlets
 
 from ..draw.scene import Scene
 from ..kernel import gfp_name, source_url
+from ..mm.events import FreeAreaSearched, GuardChecked
 from ..narrate import sentence
 from . import page
 from .coding import CallLine, Encoder
@@ -175,6 +176,18 @@ def _checked_length(recording: Any) -> int:
     return length
 
 
+def is_milestone(event: Any) -> bool:
+    """Whether "next decision" stops at an event: a decision, but no list searched in vain, no half left unguarded."""
+    in_vain = isinstance(event, FreeAreaSearched) and not event.found
+    unguarded = isinstance(event, GuardChecked) and not event.guarded
+    return event.decision and not in_vain and not unguarded
+
+
 def _add(encoder: Encoder, frame: Frame) -> None:
     step = frame.step
-    encoder.add(frame.scene, frame.sentence, call_lines(step.stack) if step else (), bool(step and step.event.decision))
+    if step is None:
+        encoder.add(frame.scene, frame.sentence)
+        return
+    decision = step.event.decision
+    boring = decision and not is_milestone(step.event)
+    encoder.add(frame.scene, frame.sentence, call_lines(step.stack), decision, boring)

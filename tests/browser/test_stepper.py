@@ -81,7 +81,7 @@ def press(page, *keys):
 def test_keys(page, role):
     player(page).get_by_role(role).first.focus()
     for keys, step in [(["ArrowRight"] * 3, 3), (["ArrowLeft"], 2), (["End"], 23), (["ArrowRight"], 23), (["Home"], 0),
-                       (["ArrowLeft"], 0), (["PageUp"], 10), (["PageDown"], 0)]:
+                       (["ArrowLeft"], 0), (["PageDown"], 10), (["PageUp"], 0)]:
         press(page, *keys)
         at(page, step)
 

@@ -272,6 +272,34 @@ def test_what_is_in_hand_shrinks_while_it_is_cut_and_grows_while_it_merges():
     assert {block.pfn for block in held if block is not None} == {0x1000}
 
 
+def test_a_freed_block_keeps_its_order_while_the_block_beside_its_parent_is_looked_at():
+    machine = mv.toy(4)
+    for _ in range(5):
+        mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
+    with mv.record(machine) as rec:
+        for pfn in (0x1002, 0x1003, 0x1000):
+            mv.__free_pages(machine, pfn, 0)
+    peeks = [step for step in rec.select(ev.BuddyChecked) if step.event.higher]
+    assert len(peeks) == 3
+    for state, step in states(rec)[1:]:
+        block = in_hand(step, state.zone("DMA32"))
+        if block is not None:
+            assert block.order == (block.pfn == 0x1002 and 17 <= step.number < 20), step
+            assert texts(draw_free_area(state, step))["size in hand"].endswith("being freed")
+    scene = draw_free_area(rec.at(peeks[-1].number + 1), peeks[-1])
+    assert "beside the parent" in {mark.key for mark in scene.marks}
+    assert "block 0x1002" in rects(scene) and "block 0x1002" not in touched(scene)
+
+
+def test_handed_out_is_said_only_of_a_block_that_is():
+    rec = recorded(mv.toy(4), (mv.GFP_KERNEL, 3), 0)
+    said = [texts(draw_free_area(state, step)).get("size in hand", "") for state, step in states(rec)]
+    out, back = (rec.select(kind)[0].number + 1 for kind in (ev.SetPageRefcounted, ev.MmPageFree))
+    assert {i for i, text in enumerate(said) if "handed out" in text} <= set(range(out, back))
+    assert any("handed out" in text for text in said[out:back])
+    assert all(text.endswith("being freed") for text in said[back:] if text)
+
+
 def test_cma_and_isolate_have_a_lane_only_when_they_hold_something():
     machine = mv.toy(4)
     assert "type CMA" not in rects(draw_free_area(machine))
@@ -388,7 +416,7 @@ def test_a_page_that_is_on_a_pile_twice_is_drawn_twice():
 
 def test_the_inequality_of_a_check_is_shown_with_its_verdict():
     state, step = step_of(refused(), ev.WatermarkChecked)
-    said = f"{step.event.free:,} ≤ {step.event.min:,} + 0: the zone is passed over"
+    said = f"counter 1,024 - 1,023 for the block = 1 ≤ LOW {step.event.min:,}: the zone is passed over"
     assert texts(draw_watermarks(state, step))["verdict"] == said
     state, step = step_of(refused(), ev.WatermarkChecked, -1)
     assert texts(draw_watermarks(state, step))["verdict"].endswith("the request may pass")
@@ -399,13 +427,16 @@ def test_enough_pages_but_no_block_is_said():
     check = ev.WatermarkChecked(0, 1, 4, 64, 885, 64, 0, False, "no block of that order")
     with mv.record(machine) as rec:
         machine.trace.emit(check)
-    assert "885 > 64 + 0: but no block of order 4" in texts(draw_watermarks(machine, rec[0]))["verdict"]
+    verdict = texts(draw_watermarks(machine, rec[0]))["verdict"]
+    assert verdict.startswith("counter 1,024 - 15 for the block - 124 kept for others = 885 > MIN 64: ")
+    assert "but no block of order 4" in verdict
 
 
 def test_three_numbers_are_called_free(m512):
     drawn = texts(draw_watermarks(m512))
     numbers = [drawn[f"value {name}"] for name in ("on the lists", "counter", "with pcp")]
     assert numbers == ["102,649", "102,645", "102,804"]
+    assert (drawn["apart counter"], drawn["apart with pcp"]) == ("-4 drift", "+155 on per-CPU lists")
 
 
 def test_reserves_are_shown_where_a_zone_keeps_some():
@@ -520,6 +551,22 @@ def test_you_are_here(here):
     scene = draw_map(mv.toy(64), here=here)
     assert f"box {here}" in touched(scene) and texts(scene)["here"] == "you are here"
     assert touched(scene) == {f"box {here}"}
+
+
+def test_the_map_has_a_node_around_the_zone_and_a_page_in_its_box():
+    drawn = rects(draw_map(mv.toy(64)))
+    node, zone = drawn["node frame"], drawn["zone"]
+    assert node.x < zone.x and node.y < zone.y and node.x + node.width > zone.x + zone.width
+    assert node.y + node.height > zone.y + zone.height
+    assert drawn["page"].label == "0x4c00"
+
+
+def test_the_way_back_has_its_arrows_the_other_way():
+    there, back = ({m.key: m for m in draw_map(mv.toy(64), back=b).marks} for b in (False, True))
+    assert "on the way back" in back["remark"].text and "on the way back" not in there["remark"].text
+    for name in ("list to page", "pcp to list", "free area to list"):
+        assert there[name].x < there[name].x2 and back[name].x > back[name].x2
+    assert "to zone" in there and "to zone" not in back
 
 
 def test_drawings_bind_their_options():

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+import mmviz as mv
+from mmviz.draw.free_area import draw_free_area
 from mmviz.explore.coding import decode, drawn
 from mmviz.explore.film import film
 from mmviz.explore.page import use
-from mmviz.explore.stepper import Stepper
+from mmviz.explore.stepper import Stepper, is_milestone
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,18 @@ def test_a_pick_reaches_python(toy):
     stepper.on_pick(lambda key, step: heard.append((key, step)))
     stepper._handle_custom_msg({"pick": {"key": "block 0x1", "step": 2}}, [])
     assert heard == [("block 0x1", 2)]
+
+
+def test_next_decision_passes_over_what_was_searched_in_vain():
+    machine = mv.toy(4)
+    with mv.record(machine) as recording:
+        mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
+    data = json.loads(Stepper(recording, draw_free_area).data)
+    boring = {type(recording[i - 1].event).__name__ for i in data["boring"]}
+    assert boring == {"FreeAreaSearched", "GuardChecked"} and set(data["boring"]) < set(data["decisions"])
+    found = [i + 1 for i, step in enumerate(recording) if getattr(step.event, "found", False)]
+    assert found and not set(found) & set(data["boring"])
+    assert is_milestone(recording[found[0] - 1].event)
 
 
 def test_film(toy):
