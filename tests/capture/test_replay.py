@@ -478,3 +478,11 @@ def test_resync_takes_a_refusal_of_the_kernel_for_granted(machine):
     capture = SimpleNamespace(name="refused", rows=[a(0, None)], machine=machine.copy, truth=before.copy)
     score = replay(capture, resync=True)
     assert score.misses[0] == Miss(0, "pfn", 0x1000, None) and score.final == []
+
+
+def test_a_commit_is_done_by_its_own_cpu():
+    machine = mv.boot([("DMA32", 0x1000, 0x4000)], cpus=[0, 0])
+    pfn = mv.alloc_pages(machine, GFP_KERNEL, 0)
+    run(machine, Operation(0, ["p", 1, pfn], []))
+    run(machine, Operation(1, ["c", 1, pfn], []))
+    assert list(machine.zone("DMA32").pageset[1].lists[U]) == [pfn]
