@@ -26,10 +26,12 @@ __version__ = "0.1.0"
 
 _LAZY = {  # name -> module:attribute, looked up when first used
     **{name: f"mmviz.mm.boot:{name}" for name in ("ZoneSize", "boot", "duo", "toy", "zones_toy")},
-    **{name: f"mmviz.mm.machine:{name}" for name in ("Machine", "Task", "set_current")},
-    **{name: f"mmviz.mm.page_alloc:{name}" for name in (
-        "__get_free_pages", "alloc_pages", "alloc_pages_exact", "alloc_pages_node", "get_order", "get_zeroed_page",
-        "page_address")},
+    **{name: f"mmviz.mm.machine:{name}" for name in (
+        "Machine", "Mempolicy", "Task", "set_current", "set_il_prev", "set_mempolicy")},
+    **{name: f"mmviz.mm.get_free_pages:{name}" for name in (
+        "__get_free_pages", "alloc_pages", "alloc_pages_exact", "get_order", "get_zeroed_page", "page_address")},
+    "alloc_pages_node": "mmviz.mm.page_alloc:alloc_pages_node",
+    "alloc_pages_vma": "mmviz.mm.mempolicy:alloc_pages_vma",
     **{name: f"mmviz.mm.page_free:{name}" for name in (
         "__free_pages", "drain_all_pages", "drain_pages", "free_pages", "free_unref_page_list")},
     **{name: f"mmviz.kernel:{name}" for name in vars(kernel) if name.startswith("__GFP_")},

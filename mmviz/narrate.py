@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .kernel import Config, gfp_name
+from .kernel import MPOL_NAMES, Config, gfp_name
 from .trace import Call, Event, Recording, Step
 
 ITEMS = ("the free counter", "the free CMA counter")
@@ -49,6 +49,10 @@ def _words(event: Event, config: Config) -> dict[str, Any]:
     if "gfp_mask" in words:
         words["gfp"] = gfp_name(words["gfp_mask"])
     return words
+
+
+def _policy(mode: int, nodes: str) -> str:
+    return f"{MPOL_NAMES[mode]} {nodes and 'of nodes ' + nodes}".strip()
 
 
 def _pages(count: int) -> str:
@@ -167,6 +171,12 @@ _SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "SetReservedHighatomic": "Zone {zone} now keeps {nr_pages:,} pages for atomic requests.",
     "SetWatermarks": "Zone {zone}'s marks are now {wmark_min:,}, {wmark_low:,} and {wmark_high:,} pages.",
     "SetCurrent": "Another task asks: CPU {cpu}.",
+    "SetMempolicy": lambda w: f"The task's memory policy is now {_policy(w['mode'], w['nodes'])}.",
+    "SetIlPrev": "Interleaving goes on after node {il_prev}.",
+    "NodemaskChosen": lambda w: f"Policy {_policy(w['mode'], '')}: "
+                                f"{'only the nodes ' + w['nodes'] if w['nodes'] else 'any node'} may serve.",
+    "InterleaveChosen": lambda w: f"It was the turn of node {w['nid']}, and "
+                                  f"{'it served' if w['hit'] else 'another had to serve, or none did'}.",
     "RequestPrepared": "A request for {pages} ({gfp}): zone {high_zone} or below, type {migratetype_name}.",
     "PreferredZoneChosen": "The walk begins at zone {zone} of node {nid}.",
     "NofragmentChosen": _nofragment,
@@ -219,7 +229,10 @@ def narrate(recording: Recording, events: bool = True) -> str:
     ...     pfn = mv.alloc_pages(rec.live, mv.GFP_NOWAIT, 11)
     >>> print(narrate(rec))
     alloc_pages(gfp_mask=0x800, order=11) {
-      alloc_pages_node(nid=0, gfp_mask=0x800, order=11) {
+      alloc_pages_current(gfp=0x800, order=11) {
+        policy_nodemask(gfp=0x800, policy=default) {
+          # Policy default: any node may serve.
+        }
         __alloc_pages_nodemask(gfp_mask=0x800, order=11, preferred_nid=0, nodemask=None) {
           # The kernel would warn: WARN_ON_ONCE(order >= MAX_ORDER): order 11, largest is 10.
         }
@@ -252,6 +265,6 @@ def _child_lines(child: Call | Step, depth: int, events: bool, config: Config | 
 def _argument(name: str, value: int | str | None) -> str:
     """Hex for addresses, pfns and masks; decimal for counts."""
     if isinstance(value, int) and not isinstance(value, bool) and (
-            name.endswith("pfn") or name in ("addr", "gfp_mask", "gfp_flags", "alloc_flags")):
+            name.endswith("pfn") or name in ("addr", "gfp", "gfp_mask", "gfp_flags", "alloc_flags")):
         return f"{value:#x}"
     return str(value)

@@ -9,7 +9,7 @@ from mmviz.mm import events as ev
 
 LEAVES = sorted((kind for kind in mv.trace.EVENTS.values() if kind.__module__ == ev.__name__
                  and not kind.__subclasses__()), key=lambda kind: kind.__name__)
-TEXTS = {"reason": "exhausted", "outcome": "FULL", "why": "low", "what": "reclaim", "text": "order 11"}
+TEXTS = {"reason": "exhausted", "outcome": "FULL", "why": "low", "what": "reclaim", "text": "order 11", "nodes": "0,1"}
 
 
 def example(kind, number=1):

@@ -24,8 +24,8 @@ import ipywidgets
 from ..errors import MmvizError
 from ..kernel import MAX_ORDER, parse_gfp
 from ..mm.boot import toy
+from ..mm.get_free_pages import alloc_pages
 from ..mm.machine import Machine, set_current
-from ..mm.page_alloc import alloc_pages
 from ..mm.page_free import __free_pages
 from ..trace import Event, Recording, record
 from .knobs import Knobs, Menu, Number, Slider

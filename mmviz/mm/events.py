@@ -221,6 +221,21 @@ class SetCurrent(Event):
     oom_victim: int
 
 
+@event
+class SetMempolicy(Event):
+    """The running task has another memory policy; `nodes` as text: "0,2"."""
+
+    mode: int
+    nodes: str
+
+
+@event
+class SetIlPrev(Event):
+    """The running task's last interleaved node."""
+
+    il_prev: int
+
+
 # ---------------------------------------------------------------- decisions
 
 
@@ -236,6 +251,22 @@ class ZoneDecision(ZoneEvent):
     """Base of the decisions about one zone."""
 
     decision: ClassVar[bool] = True
+
+
+@event
+class NodemaskChosen(Decision):
+    """The memory policy was asked which nodes may serve: "0,2", or "" for any."""
+
+    mode: int
+    nodes: str
+
+
+@event
+class InterleaveChosen(Decision):
+    """A request by turns asked node `nid`; `hit` if it was served there (numa_interleave)."""
+
+    nid: int
+    hit: bool
 
 
 @event

@@ -8,12 +8,13 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import CaptureError
-from ..kernel import MAX_ORDER, Config
+from ..kernel import MAX_ORDER, MPOL_BIND, MPOL_DEFAULT, MPOL_INTERLEAVE, MPOL_NAMES, MPOL_PREFERRED, Config
 from ..trace import Event, Trace
 from . import events as ev
 from .mmzone import FreeArea, PerCpuPages, Zone
@@ -23,15 +24,37 @@ from .zonelist import Zonelist, build_all_zonelists
 FORMAT = 1  # of a saved Machine
 
 
+class Mempolicy(NamedTuple):
+    """struct mempolicy: a mode (MPOL_*), and its nodes in ascending order.
+
+    MPOL_PREFERRED without a node is the local node (MPOL_F_LOCAL).
+    """
+
+    mode: int = MPOL_DEFAULT
+    nodes: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The policy in words: "bind 0,2"."""
+        return f"{MPOL_NAMES[self.mode]} {','.join(map(str, self.nodes))}".strip()
+
+
+DEFAULT_POLICY = Mempolicy()
+
+
 @dataclass(slots=True)
 class Task:
-    """Who asks: a slice of struct task_struct and of where it runs. Changed by `set_current` alone."""
+    """Who asks: a slice of struct task_struct and of where it runs. Changed by its primitives alone: `set_current`,
+    which keeps the memory policy, `set_mempolicy` and `set_il_prev`.
+    """
 
     cpu: int = 0
     flags: int = 0
     in_interrupt: int = 0
     rt_task: int = 0
     oom_victim: int = 0
+    mempolicy: Mempolicy = DEFAULT_POLICY
+    il_prev: int = 0
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -105,7 +128,7 @@ class Machine:
     def copy(self) -> Machine:
         """A Machine that shares nothing with this one, and has nobody listening."""
         twin = Machine(self.config, [], self.cpu_to_node[:], [row[:] for row in self.distance],
-                       Task(*asdict(self.current).values()), Trace(), self.page_group_by_mobility_disabled,
+                       replace(self.current), Trace(), self.page_group_by_mobility_disabled,
                        self.node_reclaim_mode, self.strict, self.by_hand)
         for node in self.node:
             zones = [zone and zone.copy(twin) for zone in node.node_zones]
@@ -125,8 +148,8 @@ class Machine:
         """Make the change that `event` reports; a decision changes nothing."""
         if event.decision:
             return None
-        if isinstance(event, ev.SetCurrent):
-            return set_current(self, *event.values())
+        if type(event) in TASK_PRIMITIVES:
+            return TASK_PRIMITIVES[type(event)](self, *event.values())
         nid, zone_idx, *arguments = event.values()
         PRIMITIVES[type(event)](self.node[nid].node_zones[zone_idx], *arguments)
 
@@ -169,7 +192,7 @@ class Machine:
             raise ValueError(f"machine format must be {FORMAT}, got {saved['format']!r}")
         config = Config(**{**saved["config"], "zone_names": tuple(saved["config"]["zone_names"])})
         machine = cls(config, [], saved["cpu_to_node"][:], [row[:] for row in saved["distance"]],
-                      Task(**saved["current"]), Trace(),
+                      _task_from_dict(saved["current"]), Trace(),
                       saved["page_group_by_mobility_disabled"], saved["node_reclaim_mode"], saved["strict"],
                       tuple(saved["by_hand"]))
         for nid, (reclaimable, minimum) in enumerate(saved["nodes"]):
@@ -205,9 +228,54 @@ def set_current(machine: Machine, cpu: int, flags: int = 0, in_interrupt: int = 
     """
     if not 0 <= cpu < len(machine.cpu_to_node) or type(cpu) is not int:
         raise ValueError(f"cpu must be 0 to {len(machine.cpu_to_node) - 1}, got {cpu}")
-    machine.current = Task(cpu, flags, in_interrupt, rt_task, oom_victim)
+    task = machine.current
+    machine.current = Task(cpu, flags, in_interrupt, rt_task, oom_victim, task.mempolicy, task.il_prev)
     if machine.on:
         machine.trace.emit(ev.SetCurrent(cpu, flags, in_interrupt, rt_task, oom_victim))
+
+
+def set_mempolicy(machine: Machine, mode: int, nodes: str | Iterable[int] = "") -> None:
+    """Give the running task a memory policy. The primitive of SetMempolicy.
+
+    Parameters
+    ----------
+    mode : int
+        MPOL_DEFAULT, MPOL_PREFERRED, MPOL_BIND or MPOL_INTERLEAVE.
+    nodes : iterable of int, or str
+        Its nodes, ``[0, 2]`` or ``"0,2"``: none for MPOL_DEFAULT, at most one for MPOL_PREFERRED (none: the local
+        node), one at least for the others.
+
+    Raises
+    ------
+    ValueError
+        If the mode is unknown, or the nodes are not of this machine or not as many as the mode wants.
+
+    Notes
+    -----
+    Kernel: mm/mempolicy.c:do_set_mempolicy at v5.4. Interleaving begins after the last node it had (il_prev), which
+    v5.4 sets to the highest number, so that the first of the mask is next; lessons set it by hand (`set_il_prev`).
+    """
+    chosen = [int(n) for n in nodes.split(",") if n] if isinstance(nodes, str) else sorted(set(nodes))
+    fewest, most = {MPOL_DEFAULT: (0, 0), MPOL_PREFERRED: (0, 1), MPOL_BIND: (1, len(machine.node)),
+                    MPOL_INTERLEAVE: (1, len(machine.node))}.get(mode, (1, 0))
+    if not fewest <= len(chosen) <= most or any(not 0 <= n < len(machine.node) for n in chosen):
+        raise ValueError("policy must be MPOL_DEFAULT without nodes, MPOL_PREFERRED with at most one, or MPOL_BIND or "
+                         f"MPOL_INTERLEAVE with some of 0 to {len(machine.node) - 1}, got {mode} with {chosen}")
+    machine.current.mempolicy = Mempolicy(mode, tuple(chosen))
+    if machine.on:
+        machine.trace.emit(ev.SetMempolicy(mode, ",".join(map(str, chosen))))
+
+
+def set_il_prev(machine: Machine, il_prev: int) -> None:
+    """The node that interleaving used last: the next one after it is next. The primitive of SetIlPrev."""
+    machine.current.il_prev = il_prev
+    if machine.on:
+        machine.trace.emit(ev.SetIlPrev(il_prev))
+
+
+TASK_PRIMITIVES: dict[type[Event], Callable[..., None]] = {
+    ev.SetCurrent: set_current, ev.SetMempolicy: set_mempolicy, ev.SetIlPrev: set_il_prev,
+}
 
 
 # ---------------------------------------------------------------- plain data
@@ -216,6 +284,11 @@ _PLAIN = ("nid", "zone_idx", "name", "zone_start_pfn", "spanned_pages", "present
           "lowmem_reserve", "watermark_boost", "boosted", "nr_reserved_highatomic", "percpu_drift_mark",
           "nr_isolate_pageblock", "vm_stat", "boost_seen")
 _SPARSE = ("pageblock", "index", "allocated", "refcount", "compound", "guard")
+
+
+def _task_from_dict(saved: dict[str, Any]) -> Task:
+    mode, nodes = saved.get("mempolicy", DEFAULT_POLICY)
+    return Task(**{**saved, "mempolicy": Mempolicy(mode, tuple(nodes))})
 
 
 def _config_to_dict(config: Config) -> dict[str, Any]:

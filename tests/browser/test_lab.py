@@ -7,6 +7,8 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
+import mmviz as mv
+
 CELLS = [
     "import mmviz as mv\n\nmv.use()",
     "machine = mv.toy(64)\nwith mv.record(machine) as rec:\n    mv.alloc_pages(machine, mv.GFP_KERNEL, 3)",
@@ -15,6 +17,17 @@ CELLS = [
     'panel = mv.BuddyPanel("mib=64 order=3 requests=1")\npanel',
 ]
 NAME = "try.ipynb"
+
+
+def last_step():
+    """How many steps the notebook's recording has."""
+    machine = mv.toy(64)
+    with mv.record(machine) as rec:
+        mv.alloc_pages(machine, mv.GFP_KERNEL, 3)
+    return len(rec)
+
+
+LAST = last_step()
 CONTROLS = ("button", "slider", "img", "link", "toolbar", "combobox", "spinbutton", "textbox", "group")
 
 
@@ -62,7 +75,7 @@ def test_keys_slider_and_tooltip(page):
     picture = shown.get_by_role("img")
     before = marks(shown)
     picture.focus()
-    for key, step in [("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", 48), ("Home", 0)]:
+    for key, step in [("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", LAST), ("Home", 0)]:
         page.keyboard.press(key)
         at(shown, step)
     assert marks(shown) == before
@@ -70,8 +83,8 @@ def test_keys_slider_and_tooltip(page):
     slider.focus()
     page.keyboard.press("ArrowRight")
     at(shown, 1)
-    slider.fill("48")
-    at(shown, 48)
+    slider.fill(str(LAST))
+    at(shown, LAST)
     assert marks(shown) != before
     expect(shown.locator("[aria-live]")).to_contain_text("The request for 8 pages (GFP_KERNEL) gets 0x4c00.")
     shown.locator("[data-key='block 0x4c00']").hover()
@@ -101,12 +114,12 @@ def test_the_same_stepper_twice(page):
     at(second, 1)
     at(player(page, 2), 1)
     player(page, 2).get_by_role("button", name="last step").click()
-    at(player(page, 3), 48)
+    at(player(page, 3), LAST)
 
 
 def test_a_knob_changes_the_picture(page):
     panel, shown = cell(page, 4), player(page, 4)
-    at(shown, 48)
+    at(shown, LAST)
     before = marks(shown)
     order = panel.get_by_role("slider", name="order")
     order.focus()
@@ -120,7 +133,7 @@ def test_a_knob_changes_the_picture(page):
     expect(shown.get_by_role("img")).to_have_attribute("aria-label", re.compile("atermark"))
     panel.get_by_role("button", name="reset").click()
     expect(shown.locator(".mmviz-title")).to_have_text("Request 1 of 1: order 3, GFP_KERNEL, CPU 0")
-    at(shown, 48)
+    at(shown, LAST)
     assert marks(shown) == before
 
 
@@ -152,7 +165,7 @@ def test_themes(page, theme, tmp_path):
     page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", f"JupyterLab {theme}")
     page.wait_for_function("light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower())
     for number in (2, 4):
-        at(player(page, number), 48 * (number == 4))
+        at(player(page, number), LAST * (number == 4))
         player(page, number).locator(".mmviz-next").hover()
         page.screenshot(path=(shot := tmp_path / f"{theme}{number}.png"))
         print(shot)
@@ -175,7 +188,7 @@ def test_saved_it_steps_without_a_kernel(trial, static_page):
     page = static_page(trial)
     shown = page.locator(".mmviz-player")
     expect(shown).to_have_count(3)
-    for number, start in enumerate((0, 0, 48)):
+    for number, start in enumerate((0, 0, LAST)):
         at(shown.nth(number), start)
         shown.nth(number).get_by_role("img").focus()
         page.keyboard.press("Home")
@@ -193,4 +206,4 @@ def test_saved_without_scripts_the_film_shows(trial, static_page):
     expect(strips).to_have_count(3)
     for strip in strips.all():
         assert strip.locator("img").first.bounding_box()["width"] > 500
-        expect(strip.get_by_text("Step 48 of 48.")).to_be_visible()
+        expect(strip.get_by_text(f"Step {LAST} of {LAST}.")).to_be_visible()

@@ -487,7 +487,7 @@ def test_an_outline_of_ones_own():
     rec = recorded(mv.toy(4), (mv.GFP_KERNEL, 0))
     text = "alloc_pages\n  __alloc_pages_nodemask\n    get_page_from_freelist\n"
     assert lit(rec, ev.WatermarkChecked, text=text)[-1] == "get_page_from_freelist"
-    assert "'alloc_pages_node' of the outline" in draw_calls(rec.live, rec[-1], outline="get free pages").words
+    assert "'alloc_pages_current' of the outline" in draw_calls(rec.live, rec[-1], outline="get free pages").words
 
 
 # ---------------------------------------------------------------- split tree

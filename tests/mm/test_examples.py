@@ -30,7 +30,8 @@ from mmviz.mm.fallback import (
     get_pageblock_migratetype,
     reserve_highatomic_pageblock,
 )
-from mmviz.mm.page_alloc import alloc_flags_nofragment, page_address
+from mmviz.mm.get_free_pages import page_address
+from mmviz.mm.page_alloc import alloc_flags_nofragment
 from mmviz.mm.page_free import __free_one_page, drain_pages_zone, free_pcppages_bulk, free_unref_page
 from mmviz.mm.rmqueue import __rmqueue, rmqueue, rmqueue_pcplist
 from mmviz.mm.slowpath import gfp_to_alloc_flags

@@ -31,6 +31,7 @@ from mmviz.kernel import MIGRATE_UNMOVABLE as U
 from mmviz.mm import events as ev
 from mmviz.mm.fallback import get_pageblock_migratetype, reserve_highatomic_pageblock, unreserve_highatomic_pageblock
 from mmviz.mm.freelist import AllocContext
+from mmviz.mm.machine import TASK_PRIMITIVES
 from mmviz.mm.page_free import drain_zone_pages, page_zone, refresh_cpu_vm_stats
 from mmviz.mm.rmqueue import __rmqueue
 from mmviz.mm.vmscan import balance_pgdat_begin, balance_pgdat_end
@@ -440,6 +441,10 @@ def everything_once(machine):
     yield
     refresh_cpu_vm_stats(machine, 0)
     yield
+    mv.set_mempolicy(machine, mv.MPOL_BIND, [0])
+    yield
+    mv.set_il_prev(machine, 1)
+    yield
 
 
 def is_seen(swallowed=()):
@@ -471,7 +476,7 @@ def test_a_recording_of_everything_is_the_machine():
     assert is_seen() == (0, False)
 
 
-@pytest.mark.parametrize("kind", [*PRIMITIVES, ev.SetCurrent], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*PRIMITIVES, *TASK_PRIMITIVES], ids=lambda kind: kind.__name__)
 def test_a_change_that_is_not_said_is_seen(kind):
     lost, differ = is_seen(kind)
     assert lost and differ
@@ -480,4 +485,4 @@ def test_a_change_that_is_not_said_is_seen(kind):
 def test_every_change_is_made_by_a_primitive():
     changes = {kind for kind in mv.trace.EVENTS.values() if kind.__module__ == ev.__name__ and not kind.decision
                and not kind.__subclasses__()}
-    assert changes == {*PRIMITIVES, ev.SetCurrent}
+    assert changes == {*PRIMITIVES, *TASK_PRIMITIVES}
