@@ -230,9 +230,6 @@ def narrate(recording: Recording, events: bool = True) -> str:
     >>> print(narrate(rec))
     alloc_pages(gfp_mask=0x800, order=11) {
       alloc_pages_current(gfp=0x800, order=11) {
-        policy_nodemask(gfp=0x800, policy=default) {
-          # Policy default: any node may serve.
-        }
         __alloc_pages_nodemask(gfp_mask=0x800, order=11, preferred_nid=0, nodemask=None) {
           # The kernel would warn: WARN_ON_ONCE(order >= MAX_ORDER): order 11, largest is 10.
         }

@@ -261,7 +261,7 @@ def set_mempolicy(machine: Machine, mode: int, nodes: str | Iterable[int] = "") 
     if not fewest <= len(chosen) <= most or any(not 0 <= n < len(machine.node) for n in chosen):
         raise ValueError("policy must be MPOL_DEFAULT without nodes, MPOL_PREFERRED with at most one, or MPOL_BIND or "
                          f"MPOL_INTERLEAVE with some of 0 to {len(machine.node) - 1}, got {mode} with {chosen}")
-    machine.current.mempolicy = Mempolicy(mode, tuple(chosen))
+    machine.current.mempolicy = _mempolicy(mode, chosen)
     if machine.on:
         machine.trace.emit(ev.SetMempolicy(mode, ",".join(map(str, chosen))))
 
@@ -288,7 +288,12 @@ _SPARSE = ("pageblock", "index", "allocated", "refcount", "compound", "guard")
 
 def _task_from_dict(saved: dict[str, Any]) -> Task:
     mode, nodes = saved.get("mempolicy", DEFAULT_POLICY)
-    return Task(**{**saved, "mempolicy": Mempolicy(mode, tuple(nodes))})
+    return Task(**{**saved, "mempolicy": _mempolicy(mode, nodes)})
+
+
+def _mempolicy(mode: int, nodes: Iterable[int]) -> Mempolicy:
+    """The policy; there is one DEFAULT_POLICY only, so that it can be told by identity."""
+    return Mempolicy(mode, tuple(nodes)) if mode else DEFAULT_POLICY
 
 
 def _config_to_dict(config: Config) -> dict[str, Any]:

@@ -52,17 +52,17 @@ def alloc_pages_current(machine: Machine, gfp: int, order: int) -> int | None:
 
     Notes
     -----
-    Emits NodemaskChosen, or InterleaveChosen and SetIlPrev; then as `alloc_pages`, which also says the rest.
+    Emits NodemaskChosen, or InterleaveChosen and SetIlPrev, if there is a policy; then as `alloc_pages`.
     Kernel: mm/mempolicy.c:alloc_pages_current at v5.4.
     """
     task = machine.current
-    policy = DEFAULT_POLICY if task.in_interrupt or gfp & __GFP_THISNODE else task.mempolicy
+    policy, local = task.mempolicy, machine.cpu_to_node[task.cpu]
+    if policy is DEFAULT_POLICY or task.in_interrupt or gfp & __GFP_THISNODE:
+        return __alloc_pages_nodemask(machine, gfp, order, local, None)
     if policy.mode == MPOL_INTERLEAVE:
         return alloc_page_interleave(machine, gfp, order, interleave_nodes(machine, policy))
-    nid = machine.cpu_to_node[task.cpu]
-    if policy.mode:
-        nid = policy_node(policy, nid)
-    return __alloc_pages_nodemask(machine, gfp, order, nid, policy_nodemask(machine, gfp, policy))
+    nodemask = policy_nodemask(machine, gfp, policy)
+    return __alloc_pages_nodemask(machine, gfp, order, policy_node(policy, local), nodemask)
 
 
 @mirrors("mm/mempolicy.c")

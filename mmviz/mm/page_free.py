@@ -127,10 +127,10 @@ def __free_pages(machine: Machine, pfn: int, order: int) -> None:
     if pfn.__class__ is not int or order.__class__ is not int:
         raise TypeError(f"pfn and order must be ints, got {pfn!r} and {order!r}")
     zone = page_zone(machine, pfn)
-    known = zone.allocated.get(pfn) == order
-    if not known:
-        check_free(zone, pfn, order)
-    if put_page_testzero(zone, pfn) and ((known and not zone.refcount) or not has_bad_tail(zone, pfn, order)):
+    if zone.allocated.get(pfn) == order and not zone.refcount:  # it has the one reference that it was handed out with
+        return free_the_page(zone, pfn, order)
+    check_free(zone, pfn, order)
+    if put_page_testzero(zone, pfn) and not has_bad_tail(zone, pfn, order):
         free_the_page(zone, pfn, order)
 
 

@@ -185,7 +185,8 @@ def __rmqueue_smallest(zone: Zone, order: int, migratetype: int) -> int | None:
         if pfn is None:
             continue
         del_page_from_free_area(zone, pfn, current_order, migratetype)
-        expand(zone, pfn, order, current_order, migratetype)
+        if current_order > order or zone.on:  # a block of the right size is not cut, but a listener is told so
+            expand(zone, pfn, order, current_order, migratetype)
         set_pcppage_migratetype(zone, pfn, migratetype)
         return pfn
     return None
@@ -194,7 +195,9 @@ def __rmqueue_smallest(zone: Zone, order: int, migratetype: int) -> int | None:
 @mirrors("include/linux/mmzone.h")
 def get_page_from_free_area(zone: Zone, order: int, migratetype: int) -> int | None:
     """The head of one free list, left where it is; None if the list is empty (list_first_entry_or_null)."""
-    return next(iter(zone.free_area[order].free_list[migratetype]), None)
+    for pfn in zone.free_area[order].free_list[migratetype]:
+        return pfn
+    return None
 
 
 @mirrors("mm/page_alloc.c")
@@ -205,10 +208,11 @@ def expand(zone: Zone, pfn: int, low: int, high: int, migratetype: int) -> None:
     """
     if zone.on:
         zone.trace.emit(ev.BlockExpanded(zone.nid, zone.zone_idx, pfn, low, high, migratetype))
+    guards = zone.on or zone.machine.config.debug_guardpage_minorder  # a static key: off, it costs nothing
     while high > low:
         high -= 1
         half = pfn + (1 << high)
-        if not set_page_guard(zone, half, high, migratetype):
+        if not (guards and set_page_guard(zone, half, high, migratetype)):
             add_to_free_area(zone, half, high, migratetype)
 
 

@@ -81,8 +81,10 @@ def node_zonelist(machine: Machine, nid: int, gfp_mask: int) -> Zonelist:
 @mirrors("include/linux/mmzone.h")
 def first_zones_zonelist(zonelist: Zonelist, high_zoneidx: int, nodemask: Collection[int] | None) -> Zone | None:
     """The first eligible zone, or None."""
-    zones = for_next_zone_zonelist_nodemask(zonelist, high_zoneidx, nodemask)
-    return zones[0] if zones else None
+    for zone in zonelist[high_zoneidx]:
+        if nodemask is None or zone.nid in nodemask:
+            return zone
+    return None
 
 
 def for_next_zone_zonelist_nodemask(zonelist: Zonelist, high_zoneidx: int,

@@ -50,6 +50,15 @@ def test_example_44_bind_begins_at_the_nearest_node():
     assert served[:served.index(2)] == [3] * served.index(2)
 
 
+def test_a_recording_says_which_nodes_may_serve():
+    machine = nodes(3)
+    mv.set_mempolicy(machine, MPOL_BIND, [1, 2])
+    with mv.record(machine) as rec:
+        mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
+    [step] = rec.select(ev.NodemaskChosen)
+    assert mv.sentence(step.event) == "Policy bind: only the nodes 1,2 may serve."
+
+
 def test_without_a_policy_the_node_of_the_cpu_is_asked():
     machine = nodes(3)
     mv.set_current(machine, 2)
