@@ -71,6 +71,27 @@ def test_nbval_sees_a_falsified_output(saved, tmp_path, shown, falsified):
     assert (run.returncode, "mismatch" in run.stdout) == (1, True), run.stdout
 
 
+def alter(cell):
+    data = next(output["data"] for output in cell["outputs"] if "data" in output)
+    data["text/html"] = data["text/html"].replace("0x4c00", "0x4c01", 1)
+
+
+def remove(cell):
+    cell["outputs"].clear()
+
+
+@pytest.mark.parametrize("change", [alter, remove])
+def test_a_committed_output_that_was_tampered_with_is_seen(tmp_path, change):
+    notebook = nbformat.read(ROOT / "notebooks" / "00-map.ipynb", as_version=4)
+    stepper = next(cell for cell in notebook.cells if cell.source.endswith("mv.Stepper(rec, mv.draw_free_area)"))
+    before = str(stepper.outputs)
+    change(stepper)
+    assert str(stepper.outputs) != before
+    nbformat.write(notebook, tmp_path / "00-map.ipynb")
+    run = nbval(tmp_path / "00-map.ipynb")
+    assert run.returncode == 1 and "1 failed" in run.stdout, run.stdout
+
+
 @pytest.mark.parametrize(
     "data, complaint",
     [
