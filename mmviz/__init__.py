@@ -44,7 +44,8 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "draw_calls": "mmviz.draw.calls:draw_calls", "outline": "mmviz.draw.calls:outline",
     "draw_map": "mmviz.draw.map:draw_map",
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
-    "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "check": "mmviz.explore.exercise:check",
+    "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
+    "check": "mmviz.explore.exercise:check",
 }
 
 

@@ -1,0 +1,99 @@
+"""What a question looks like: a picture whose marks can be clicked, and the form for a page without a kernel.
+
+The saved form is plain HTML: the picture as an `<img>`, the options as a list, and the answer in `<details>`, which
+folds out with scripts off, with no network, and in a notebook that is not trusted.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from ..draw.scene import Glyphs, Mark, Part, Scene
+from ..draw.svg import attributes, hatch_id, hatch_tile, image, number, path_text
+from .questions import LETTERS, Question
+
+PREFIX = "mmvizquiz-"  # of the patterns; the browser puts a number of its own in its place
+
+
+def form(question: Question, scene: Scene) -> str:
+    """The question for a page without a kernel; the answer folds out."""
+    options = "".join(f"<li>{LETTERS[i]}. {escape(option.label)}</li>" for i, option in enumerate(question.options))
+    return (f'<div class="mmviz-question"><p><b>Question.</b> {escape(question.text)}</p>{image(scene)}'
+            f'<ul style="list-style:none;padding-left:.5em">{options}</ul>'
+            f"<details><summary>Answer</summary>{answer(question)}</details></div>")
+
+
+def answer(question: Question) -> str:
+    """Every option with its reason, the right one first."""
+    right = question.right_place
+    rest = "".join(f"<li>{LETTERS[i]}. {escape(option.label)}: no. {_code(option.reason)}</li>"
+                   for i, option in enumerate(question.options) if i != right)
+    return (f"<p><b>{LETTERS[right]}. {escape(question.options[right].label)}</b>: right. "
+            f"{_code(question.options[right].reason)}.</p>"
+            f'<ul style="list-style:none;padding-left:.5em">{rest}</ul>')
+
+
+def reply(question: Question, chosen: int | None) -> str:
+    """The reply to an answer as HTML: right or not, then every option with its reason."""
+    mine = "Given up" if chosen is None else "Right" if chosen == question.right_place else \
+        f"Not {escape(question.options[chosen].label)}"
+    return f"<p><b>{mine}.</b></p>{answer(question)}"
+
+
+def _code(reason: str) -> str:
+    """A reason with its kernel function in code type."""
+    sentence, _, rule = reason.rpartition(" (")
+    return f"{escape(sentence)} (<code>{escape(rule.removesuffix(')'))}</code>)" if sentence else escape(reason)
+
+
+def words(question: Question, chosen: int | None) -> str:
+    """The reply to an answer in plain lines: the verdict first, then why each other option is wrong."""
+    right = question.right_place
+    lines = [verdict(question, chosen)]
+    lines += [f"{LETTERS[i]}. {option.label}: {'right. ' if i == right else ''}{option.reason}."
+              for i, option in enumerate(question.options) if i != chosen]
+    return "\n".join(lines)
+
+
+def verdict(question: Question, chosen: int | None) -> str:
+    """The first sentences of the reply: right or not, which rule is broken, what is right."""
+    right = question.options[question.right_place]
+    if chosen == question.right_place:
+        return f"Right: {right.label}. {right.reason}."
+    mine = f"Not {question.options[chosen].label}: {question.options[chosen].reason}. " if chosen is not None else ""
+    return f"{mine}Right is {right.label}."
+
+
+# ---------------------------------------------------------------- the picture
+
+
+def clickable(scene: Scene, places: Mapping[str, int]) -> str:
+    """The picture as SVG, a group for each mark with its key and its option; no tooltips, which might say too much."""
+    marks = list(scene.marks)
+    looks = {hatch_id(part.look): part.look for mark in marks for part in mark.parts()
+             if part.look.hatch and part.look.hatch_ink}
+    tiles = "".join(_pattern(hatch_tile(look)) for look in looks.values())
+    body = "".join(_group(mark, places.get(mark.key)) for mark in marks)
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" class="mmviz-quiz-picture" role="img" '
+            f'viewBox="0 0 {number(scene.width)} {number(scene.height)}" aria-label="{escape(scene.alt)}" '
+            f'stroke-linejoin="round"><defs>{tiles}</defs>{body}</svg>')
+
+
+def _group(mark: Mark, place: int | None) -> str:
+    x, y = mark.origin
+    chosen = f' data-option="{place}"' if place is not None else ""
+    parts = "".join(_part(part, x, y) for part in mark.parts())
+    return f'<g class="mmviz-mark" data-key="{escape(mark.key)}"{chosen}>{parts}</g>'
+
+
+def _part(part: Part, x: float, y: float) -> str:
+    look = "".join(f' {name}="{escape(value)}"' for name, value in attributes(part.look, PREFIX).items())
+    if isinstance(part, Glyphs):
+        return f'<text x="{number(x + part.x)}" y="{number(y + part.y)}"{look}>{escape(part.text)}</text>'
+    return f'<path d="{path_text(part.path, x, y)}"{look}/>'
+
+
+def _pattern(tile: Mapping[str, str | int]) -> str:
+    return (f'<pattern id="{PREFIX}{tile["id"]}" width="{tile["size"]}" height="{tile["size"]}" '
+            f'patternUnits="userSpaceOnUse"><path fill="{tile["fill"]}" d="M0 0H{tile["size"]}V{tile["size"]}H0Z"/>'
+            f'<path d="{tile["d"]}" stroke="{tile["stroke"]}" stroke-width="{tile["width"]}" fill="none"/></pattern>')

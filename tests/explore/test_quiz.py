@@ -1,0 +1,382 @@
+"""Every kind of question on a hundred seeds, the worked example of the lesson, the code to hand in, the saved form."""
+
+import json
+import re
+from collections import Counter
+from functools import cache
+
+import pytest
+
+import mmviz as mv
+from mmviz.explore import quiz_code
+from mmviz.explore.questions import LETTERS
+from mmviz.explore.quiz import Quiz
+from mmviz.explore.quiz_instances import instance
+from mmviz.explore.quiz_walk import KIND_OF, KINDS
+from mmviz.kernel import kernel_symbols
+from mmviz.mm import events as ev
+
+SEEDS = range(100)
+RULE = re.compile(r" \(([\w/]+\.[ch]):(\w+)\)$")
+
+
+@cache
+def problems(kind):
+    return [instance(kind, seed) for seed in SEEDS]
+
+
+def first(recording, step, *kinds):
+    return next(s.event for s in recording.steps[step:] if isinstance(s.event, kinds))
+
+
+def refilled(recording, step):
+    end = next(s.number for s in recording.steps[step:] if isinstance(s.event, ev.PcpListDel))
+    return tuple(s.event.pfn for s in recording.steps[step:end] if isinstance(s.event, ev.PcpListAddTail))
+
+
+def verdict(check):
+    return f"{'yes' if check.ok else 'no'} {check.free} {check.min + check.reserve}"
+
+
+def half(event):
+    return f"{event.pfn:#x} {event.order} head"
+
+
+def theft(event):
+    name = ("UNMOVABLE", "MOVABLE", "RECLAIMABLE")[event.fallback_migratetype]
+    return f"{name} {event.fallback_order} {'changes' if event.change_ownership else 'stays'}"
+
+
+def zone_name(recording, event):
+    return recording.at(0).node[event.nid].node_zones[event.zone_idx].label
+
+
+TRUTH = {  # what the recording says, read a second time and more plainly
+    "order_found": lambda r, s: next(x.event.order for x in r.steps[s:]
+                                     if isinstance(x.event, ev.FreeAreaSearched) and x.event.found),
+    "block_taken": lambda r, s: first(r, s, ev.DelPageFromFreeArea).pfn,
+    "half_back": lambda r, s: half(first(r, s, ev.AddToFreeArea)),
+    "merge": lambda r, s: r[s].event.buddy_pfn if r[s].event.is_buddy else "no",
+    "head_or_tail": lambda r, s: "head" if isinstance(first(r, s, ev.AddToFreeArea, ev.AddToFreeAreaTail),
+                                                      ev.AddToFreeArea) else "tail",
+    "pcp_fill": refilled,
+    "zone_serves": lambda r, s: zone_name(r, first(r, s, ev.SetPageRefcounted)),
+    "watermark": lambda r, s: verdict(r[s].event),
+    "steal": lambda r, s: theft(first(r, s, ev.MmPageAllocExtfrag)),
+    "next_node": lambda r, s: next(x.event.nid for x in r.steps[s:] if isinstance(x.event, ev.WatermarkChecked)
+                                   and x.event.nid != r[s - 1].event.nid),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hundred_seeds(kind):
+    """The recorded truth is accepted, and every other option is refused."""
+    for recording, question in problems(kind):
+        truth = TRUTH[kind](recording, question.step)
+        accepted = [option.value for option in question.options
+                    if question.place(option.value) == question.right_place]
+        assert accepted == [truth], question
+        assert 2 <= len(question.options) <= 6
+        assert len({option.label for option in question.options}) == len(question.options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_reason_names_its_rule(kind):
+    for _, question in problems(kind):
+        for option in question.options:
+            file, symbol = RULE.search(option.reason).groups()
+            assert kernel_symbols()[symbol][0] == file, option
+            assert option.reason[0].isupper() or option.reason[0].isdigit(), option.reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_look_of_the_options_tells_nothing(kind):
+    """The right one is not the longest as a rule, and stands at every place."""
+    longest, places = 0, Counter()
+    for _, question in problems(kind):
+        lengths = [len(option.label) for option in question.options]
+        mine = lengths.pop(question.right_place)
+        longest += mine > max(lengths)
+        places[question.right_place] += 1
+    assert longest < 40
+    assert max(places.values()) < 65
+    assert len(places) >= 3
+
+
+@pytest.mark.parametrize("kind", ["merge", "head_or_tail", "watermark", "zone_serves", "next_node", "order_found"])
+def test_no_answer_is_always_right(kind):
+    answers = Counter(str(question.right).split()[0] if kind != "merge" else question.right == "no"
+                      for _, question in problems(kind))
+    assert len(answers) >= 2 and max(answers.values()) < 75, answers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_is_the_same_problem(kind):
+    recording, question = instance(kind, 5)
+    again, same = problems(kind)[5]
+    assert question == same and [s.event for s in recording] == [s.event for s in again]
+    assert len({(question.text, *(option.label for option in question.options))
+                for _, question in problems(kind)}) > 40
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_quiz_grades(kind):
+    """Each option of one instance: the right one counts, a wrong one does not and is told why."""
+    options = len(Quiz(kind, seed=2).question.options)
+    for i in range(options):
+        quiz = Quiz(kind, seed=2)
+        question = quiz.question
+        reply = repr(quiz.answer(question.options[i].value))
+        is_right = i == question.right_place
+        assert quiz.score == f"{kind}, seed 2: {int(is_right)} right of 1"
+        assert reply.startswith("Right: " if is_right else f"Not {question.options[i].label}: ")
+        for option in question.options:
+            assert option.reason in reply
+        assert Quiz.verify(quiz.code).right == is_right
+
+
+# ---------------------------------------------------------------- lesson 03, round 6
+
+
+@pytest.fixture
+def lesson():
+    """Six single pages are taken of toy(4); 0x1002, 0x1003 and, last, 0x1000 are freed."""
+    machine = mv.toy(4)
+    for _ in range(5):
+        mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
+    with mv.record(machine) as recording:
+        for pfn in (0x1002, 0x1003, 0x1000):
+            mv.__free_pages(machine, pfn, 0)
+        mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
+    return recording
+
+
+def test_head_or_tail_of_the_lesson(lesson):
+    quiz = Quiz(lesson, ask=ev.AddToFreeArea)
+    while "0x1000" not in quiz.question.text:
+        quiz.answer("head")
+        quiz.again()
+    assert quiz.question.right == "tail"
+    assert "0x1002 of order 1, is free" in repr(quiz.answer("head"))
+    assert "mm/page_alloc.c:__free_one_page" in quiz.said
+
+
+def test_which_frame_of_the_lesson(lesson):
+    quiz = Quiz(lesson, ask="block_taken")
+    assert quiz.question.right == 0x1005
+    assert "tail of the order-0 list" in repr(quiz.answer(0x1000))
+
+
+def test_several_kinds_in_their_order(lesson):
+    quiz = Quiz(lesson, ask=("merge", "block_taken"))
+    seen = [quiz.question]
+    for _ in range(99):
+        quiz.answer("a")
+        try:
+            quiz.again()
+        except ValueError as error:
+            assert "no further question" in str(error)
+            break
+        seen.append(quiz.question)
+    assert {question.kind for question in seen} == {"merge", "block_taken"}
+    assert [question.step for question in seen] == sorted(question.step for question in seen)
+
+
+def test_all_kinds_where_none_is_named(lesson):
+    quiz = Quiz(lesson, seed=9)
+    assert repr(quiz) == "Quiz(all, seed 9)"
+    quiz.answer(quiz.question.right)
+    assert Quiz.verify(quiz.code, lesson).right == 1
+
+
+def test_at_begins_later(lesson):
+    steps = [Quiz(lesson, ask="merge", at=at).question.step for at in (0, 8)]
+    assert steps[0] < 8 <= steps[1]
+
+
+# ---------------------------------------------------------------- using it
+
+
+def test_answer_takes_value_words_or_letter():
+    question = problems("pcp_fill")[0][1]
+    for i, option in enumerate(question.options):
+        assert question.place(option.value) == question.place(list(option.value)) == i
+        assert question.place(option.label) == question.place(LETTERS[i]) == i
+
+
+@pytest.mark.parametrize("answer", ["f", "z", None, 3.5, True, [], object, "0x1"])
+def test_an_answer_that_is_no_option(answer):
+    quiz = Quiz("pcp_fill")
+    with pytest.raises(ValueError, match=r"answer must be one of a \(\[0x"):
+        quiz.answer(answer)
+    assert quiz.score.endswith("0 right of 0")
+
+
+def test_one_answer_an_instance():
+    quiz = Quiz("merge", seed=3)
+    with pytest.raises(ValueError, match="answer this question first"):
+        quiz.again()
+    before = quiz.question
+    quiz.answer("a")
+    with pytest.raises(ValueError, match=r"quiz.again\(\)"):
+        quiz.answer("b")
+    quiz.again()
+    assert quiz.question != before
+    assert quiz.question == Quiz("merge", seed=4).question
+
+
+def test_solution_steps_through_the_same_instance():
+    quiz = Quiz("half_back", seed=3)
+    quiz.answer("a")
+    stepper = quiz.solution()
+    assert stepper.step == quiz.question.step
+    assert len(stepper) == len(quiz.recording)
+    assert quiz.score.endswith("of 1")
+
+
+def test_solution_before_the_answer_gives_up():
+    quiz = Quiz("half_back", seed=3)
+    quiz.solution()
+    assert quiz.score.endswith("0 right of 1")
+    assert str(Quiz.verify(quiz.code)) == "half_back, seed 3: 0 right of 1"
+    with pytest.raises(ValueError, match="has had its answer"):
+        quiz.answer("a")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("no_such",), "ask must be one of order_found"),
+    (("merge", "steal"), "ask must be left out"),
+    (("merge", None, -1), "seed must be"),
+    (("merge", None, "1"), "seed must be"),
+])
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Quiz(*arguments)
+
+
+def test_wrong_sources(lesson):
+    with pytest.raises(TypeError, match="a Quiz takes a Recording or one of order_found"):
+        Quiz(mv.toy(4))
+    with pytest.raises(ValueError, match="no question of the kind next_node from step 0"):
+        Quiz(lesson, ask="next_node")
+
+
+def test_every_event_of_the_table_is_one():
+    assert all(issubclass(getattr(ev, name), mv.Event) for name in KIND_OF)
+    assert set(KIND_OF.values()) == set(KINDS)
+
+
+# ---------------------------------------------------------------- what the browser gets
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_the_answer_is_sent(kind):
+    quiz = Quiz(kind, seed=4)
+    asked = json.loads(quiz.asked)
+    assert set(asked) == {"number", "text", "options", "picture"} and quiz.said == ""
+    assert asked["options"] == [option.label for option in quiz.question.options]
+    for option in quiz.question.options:
+        assert option.reason.split(" (")[0] not in quiz.asked
+    assert "<title>" not in asked["picture"]
+    state = quiz.get_state()
+    assert set(state) & {"question", "right"} == set()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_marks_are_in_the_picture_and_are_options(kind):
+    quiz = Quiz(kind, seed=4)
+    picture = json.loads(quiz.asked)["picture"]
+    for key, value in quiz.question.marks.items():
+        if f'data-key="{key}"' in picture:
+            assert f'data-key="{key}" data-option="{quiz.question.place(value)}"' in picture
+    if kind in ("order_found", "block_taken", "zone_serves"):
+        assert picture.count("data-option") >= 2
+
+
+def test_messages_of_the_browser():
+    quiz = Quiz("merge", seed=1)
+    for message in ({"number": 0, "again": True}, {"number": 7, "answer": 0}, {"number": 0, "answer": 9},
+                    {"number": 0, "answer": "a"}, {"answer": 0}, {}):
+        quiz._heard(quiz, message, [])
+        assert quiz.said == ""
+    quiz._heard(quiz, {"number": 0, "answer": quiz.question.right_place}, [])
+    assert json.loads(quiz.said)["score"] == "1 right of 1"
+    quiz._heard(quiz, {"number": 0, "again": True}, [])
+    assert quiz.said == "" and json.loads(quiz.asked)["number"] == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_form(kind):
+    quiz = Quiz(kind, seed=6)
+    saved = quiz._repr_mimebundle_()[0]
+    assert saved["text/plain"] == f"Quiz({kind}, seed 6)"
+    html = saved["text/html"]
+    assert len(json.dumps(html)) < 40_000
+    assert html == Quiz(kind, seed=6)._repr_mimebundle_()[0]["text/html"]
+    before, _, after = html.partition("<details>")
+    assert quiz.question.options[0].label in before and "</details>" in after
+    assert not re.search(r"\b(right|no\.)", re.sub(r'<img[^>]*>', "", before))
+    assert all(RULE.search(option.reason).group(2) in after for option in quiz.question.options)
+    assert "<script" not in html and " id=" not in html
+
+
+def test_own_picture():
+    quiz = Quiz("merge", seed=1, draw=mv.draw_frames)
+    assert "frames" in json.loads(quiz.asked)["picture"].lower()
+
+
+# ---------------------------------------------------------------- the code
+
+
+def handed_in(kind="head_or_tail"):
+    quiz = Quiz(kind, seed=7)
+    for right in (False, True, True):
+        question = quiz.question
+        quiz.answer(LETTERS[question.right_place if right else question.right_place - 1])
+        quiz.again()
+    return quiz
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_code_is_counted_again(kind):
+    quiz = Quiz(kind, seed=7)
+    quiz.answer(quiz.question.right)
+    quiz.again()
+    quiz.answer(quiz.question.right)
+    assert Quiz.verify(f" {quiz.code}\n")[3:] == (2, 2)
+
+
+def test_every_change_of_a_code_is_seen():
+    code = handed_in().code
+    assert str(Quiz.verify(code)) == "head_or_tail, seed 7: 2 right of 3"
+    for i in range(len(code)):
+        for letter in "a0/x9":
+            altered = code[:i] + letter + code[i + 1:]
+            if altered != code:
+                with pytest.raises(ValueError, match="code"):
+                    Quiz.verify(altered)
+        with pytest.raises(ValueError, match="code"):
+            Quiz.verify(code[:i])
+
+
+@pytest.mark.parametrize("right, answers", [(2, "f"), (9, "abc"), (0, "fff")])
+def test_a_forged_checksum_does_not_make_answers_right(right, answers):
+    with pytest.raises(ValueError, match=r"altered|fits no Quiz"):
+        Quiz.verify(quiz_code.encode("head_or_tail", 7, answers, right))
+
+
+@pytest.mark.parametrize("code", ["", "hello", None, 7, "merge/1//0of0/", "x" * 10_000,
+                                  quiz_code.encode("no_such", 1, "", 0), quiz_code.encode("merge+steal", 1, "", 0),
+                                  quiz_code.encode("merge", 1, "a" * 501, 0)])
+def test_a_malformed_code(code):
+    with pytest.raises(ValueError, match="code"):
+        Quiz.verify(code)
+
+
+def test_a_code_of_a_recording(lesson):
+    quiz = Quiz(lesson, ask=("merge", "head_or_tail"), seed=3, at=2)
+    quiz.answer(quiz.question.right)
+    assert Quiz.verify(quiz.code, lesson).right == 1
+    for other in (None, problems("merge")[0][0]):
+        with pytest.raises(ValueError, match="of the recording"):
+            Quiz.verify(quiz.code, other)
