@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def page_zone(machine: Machine, pfn: int) -> Zone:
     """The zone that a page belongs to; ValueError if there is none."""
-    for zone in machine.zones():
+    for zone in machine.populated:
         if zone.zone_start_pfn <= pfn < zone.zone_start_pfn + zone.spanned_pages:
             return zone
     spans = ", ".join(f"{zone.label} {zone.zone_start_pfn:#x} to {zone.end_pfn - 1:#x}" for zone in machine.zones())

@@ -185,8 +185,7 @@ def __rmqueue_smallest(zone: Zone, order: int, migratetype: int) -> int | None:
         if pfn is None:
             continue
         del_page_from_free_area(zone, pfn, current_order, migratetype)
-        if current_order > order or zone.on:  # a block of the right size is not cut, but a listener is told so
-            expand(zone, pfn, order, current_order, migratetype)
+        expand(zone, pfn, order, current_order, migratetype)
         set_pcppage_migratetype(zone, pfn, migratetype)
         return pfn
     return None
@@ -208,12 +207,15 @@ def expand(zone: Zone, pfn: int, low: int, high: int, migratetype: int) -> None:
     """
     if zone.on:
         zone.trace.emit(ev.BlockExpanded(zone.nid, zone.zone_idx, pfn, low, high, migratetype))
+    if low == high:
+        return
     guards = zone.on or zone.machine.config.debug_guardpage_minorder  # a static key: off, it costs nothing
-    while high > low:
-        high -= 1
-        half = pfn + (1 << high)
-        if not (guards and set_page_guard(zone, half, high, migratetype)):
-            add_to_free_area(zone, half, high, migratetype)
+    order = high
+    while order > low:
+        order -= 1
+        half = pfn + (1 << order)
+        if not (guards and set_page_guard(zone, half, order, migratetype)):
+            add_to_free_area(zone, half, order, migratetype)
 
 
 @mirrors("mm/page_alloc.c")

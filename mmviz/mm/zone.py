@@ -120,9 +120,11 @@ def pcp_list_del(zone: Zone, cpu: int, migratetype: int, pfn: int) -> int:
     """list_del(&page->lru); pcp->count--, at either end. Returns page->index, which the page carries along."""
     pcp = zone.pageset[cpu]
     pages = pcp.lists[migratetype]
-    taken = pages.popleft() if pages[0] == pfn else pages.pop()
-    if taken != pfn:
-        pages.append(taken)
+    if pages[0] == pfn:
+        pages.popleft()
+    elif pages[-1] == pfn:
+        pages.pop()
+    else:
         raise KernelBug(f"pfn {pfn:#x} is at neither end of CPU {cpu}'s list {migratetype} in zone {zone.label}")
     pcp.count -= 1
     if zone.on:
