@@ -240,7 +240,10 @@ function play(root, json, { start, moved = () => {}, picked = () => {} }) {
   function go(to, tell = true) {
     if (!Number.isInteger(to)) return;
     wanted = Math.max(0, Math.min(last, to));
-    pending ||= requestAnimationFrame(show);
+    if (!pending) { // the first move is drawn at once, and what else comes in the same frame at its end
+      show();
+      pending = requestAnimationFrame(show);
+    }
     if (tell) moved(wanted);
   }
 

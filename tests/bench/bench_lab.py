@@ -23,7 +23,7 @@ MEASURE = """async ([number, count, act]) => {
             + root.querySelector('.mmviz-title').textContent;
         const before = look(), start = performance.now();
         input(root, player, i);
-        while (look() === before && performance.now() < start + 3000) await painted();
+        do await painted(); while (look() === before && performance.now() < start + 3000);
         took.push(performance.now() - start);
     }
     return took.sort((a, b) => a - b);
