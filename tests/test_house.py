@@ -310,3 +310,19 @@ def committed() -> list[pathlib.Path]:
 def test_nothing_committed_names_the_place_where_it_was_made():
     assert committed()
     assert [path.relative_to(ROOT).as_posix() for path in committed() if ELSEWHERE.search(path.read_bytes())] == []
+
+
+def rebound_parameters(tree: ast.Module) -> Iterator[str]:
+    """Parameters of mirrored functions that are stored into: a recording would read the new value."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef) and any("mirrors" in ast.dump(d) for d in function.decorator_list):
+            names = {argument.arg for argument in function.args.args}
+            yield from (f"{function.name}: {node.id}" for node in ast.walk(function)
+                        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in names)
+
+
+def test_no_mirrored_function_rebinds_a_parameter():
+    bad = "@mirrors('mm/a.c')\ndef expand(zone, high):\n    while high:\n        high -= 1\n"
+    assert list(rebound_parameters(ast.parse(bad))) == ["expand: high"]
+    assert [found for path in sorted((PACKAGE / "mm").glob("*.py"))
+            for found in rebound_parameters(ast.parse(path.read_text(encoding="utf-8")))] == []

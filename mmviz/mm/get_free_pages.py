@@ -176,11 +176,9 @@ def alloc_pages_exact(machine: Machine, size: int, gfp_mask: int) -> int:
     ('0xffff888001000000', 1021)
     """
     order = get_order(size)
-    if gfp_mask & __GFP_COMP:
-        gfp_mask &= ~__GFP_COMP
-        if machine.on:
-            machine.trace.emit(ev.Warned("WARN_ON_ONCE(gfp_mask & __GFP_COMP): a compound page cannot be split"))
-    addr = __get_free_pages(machine, gfp_mask, order)
+    if gfp_mask & __GFP_COMP and machine.on:
+        machine.trace.emit(ev.Warned("WARN_ON_ONCE(gfp_mask & __GFP_COMP): a compound page cannot be split"))
+    addr = __get_free_pages(machine, gfp_mask & ~__GFP_COMP, order)
     if addr:
         pfn = (addr - machine.config.page_offset) >> PAGE_SHIFT
         split_page(page_zone(machine, pfn), pfn, order)
