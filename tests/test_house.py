@@ -24,7 +24,7 @@ LAYERS = [
     {"kernel", "errors"},
     {"trace"},
     {"mm"},
-    {"capture", "narrate"},
+    {"capture", "narrate", "sentences"},
     {"draw"},
     {"explore"},
     {"__init__", "__main__"},

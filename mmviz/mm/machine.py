@@ -10,8 +10,9 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 from ..errors import CaptureError
 from ..kernel import MAX_ORDER, MPOL_BIND, MPOL_DEFAULT, MPOL_INTERLEAVE, MPOL_NAMES, MPOL_PREFERRED, Config
@@ -22,6 +23,22 @@ from .zone import PRIMITIVES
 from .zonelist import Zonelist, build_all_zonelists
 
 FORMAT = 1  # of a saved Machine
+
+
+class Part(Protocol):
+    """The state of another core, kept in `Machine.parts` from its first use on. It is plain data."""
+
+    def copy(self) -> Self: ...
+    def to_dict(self) -> dict[str, Any]: ...
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Self: ...
+
+
+PARTS = {  # name -> module and class of the parts that there are
+    "vm": ("mm_types", "Vm"),  # processes, their mappings and page tables
+    "kmap": ("pkmap", "Kmap"),  # the windows to HighMem
+    "slab": ("slab_types", "Slab"),  # caches of objects
+}
 
 
 class Mempolicy(NamedTuple):
@@ -92,6 +109,8 @@ class Machine:
         True: a double free is a KernelBug. False: go on as a plain v5.4 does.
     by_hand : tuple of str
         What `boot` was told instead of computing it, for pictures and texts to say so.
+    parts : dict of str to Part
+        The states of the cores above the page allocator.
     """
 
     config: Config
@@ -105,6 +124,7 @@ class Machine:
     strict: bool = True
     by_hand: tuple[str, ...] = ()
     populated: tuple[Zone, ...] = ()
+    parts: dict[str, Part] = field(default_factory=dict)
     on: bool = False  # as trace.on and trace.tracepoints: the Trace keeps them
     tracepoints: bool = False
 
@@ -137,6 +157,7 @@ class Machine:
             ours.node_zonelists = [[tuple(twin._same_zone(zone) for zone in zones) for zones in zonelist]
                                    for zonelist in theirs.node_zonelists]
         twin.populated = tuple(twin._same_zone(zone) for zone in self.populated)
+        twin.parts = {name: part.copy() for name, part in self.parts.items()}
         return twin
 
     def _same_zone(self, zone: Zone) -> Zone:
@@ -147,11 +168,12 @@ class Machine:
     def apply(self, event: Event) -> None:
         """Make the change that `event` reports; a decision changes nothing."""
         if event.decision:
-            return None
-        if type(event) in TASK_PRIMITIVES:
-            return TASK_PRIMITIVES[type(event)](self, *event.values())
-        nid, zone_idx, *arguments = event.values()
-        PRIMITIVES[type(event)](self.node[nid].node_zones[zone_idx], *arguments)
+            return
+        if type(event) in MACHINE_PRIMITIVES:
+            MACHINE_PRIMITIVES[type(event)](self, *event.values())
+        else:
+            nid, zone_idx, *arguments = event.values()
+            PRIMITIVES[type(event)](self.node[nid].node_zones[zone_idx], *arguments)
 
     # -- reading
 
@@ -183,6 +205,7 @@ class Machine:
             "page_group_by_mobility_disabled": self.page_group_by_mobility_disabled, "strict": self.strict,
             "by_hand": list(self.by_hand), "zones": [_zone_to_dict(zone) for zone in self.populated],
             "nodes": [[node.reclaimable_pages, node.min_reclaimable_pages] for node in self.node],
+            "parts": {name: self.parts[name].to_dict() for name in sorted(self.parts)},
         }
 
     @classmethod
@@ -202,6 +225,7 @@ class Machine:
             machine.node[data["nid"]].node_zones[data["zone_idx"]] = _zone_from_dict(machine, data)
         machine.populated = tuple(zone for node in machine.node for zone in node.node_zones if zone is not None)
         build_all_zonelists(machine)
+        machine.parts = {name: _part_from_dict(name, part) for name, part in saved.get("parts", {}).items()}
         return machine
 
     def save(self, path: str | Path) -> None:
@@ -273,7 +297,8 @@ def set_il_prev(machine: Machine, il_prev: int) -> None:
         machine.trace.emit(ev.SetIlPrev(il_prev))
 
 
-TASK_PRIMITIVES: dict[type[Event], Callable[..., None]] = {
+# The primitives that change no zone: the first argument is the Machine. Other cores add theirs when they are imported.
+MACHINE_PRIMITIVES: dict[type[Event], Callable[..., Any]] = {
     ev.SetCurrent: set_current, ev.SetMempolicy: set_mempolicy, ev.SetIlPrev: set_il_prev,
 }
 
@@ -284,6 +309,12 @@ _PLAIN = ("nid", "zone_idx", "name", "zone_start_pfn", "spanned_pages", "present
           "lowmem_reserve", "watermark_boost", "boosted", "nr_reserved_highatomic", "percpu_drift_mark",
           "nr_isolate_pageblock", "vm_stat", "boost_seen")
 _SPARSE = ("pageblock", "index", "allocated", "refcount", "compound", "guard")
+
+
+def _part_from_dict(name: str, saved: dict[str, Any]) -> Part:
+    module, kind = PARTS[name]
+    part: Part = getattr(import_module(f"{__package__}.{module}"), kind).from_dict(saved)
+    return part
 
 
 def _task_from_dict(saved: dict[str, Any]) -> Task:
