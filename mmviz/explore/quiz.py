@@ -16,12 +16,16 @@ from typing import Any
 
 import anywidget
 import traitlets
+from ipywidgets import widget_serialization
 
 from ..draw.free_area import draw_free_area
 from ..draw.map import draw_map
 from ..draw.scene import Scene
 from ..draw.watermarks import draw_watermarks
+from ..mm.variants import VARIANTS
 from ..trace import Recording, Step
+from .compare import Compare
+from .experiment import experiment, wrong_machine
 from .page import HERE, Html
 from .questions import LETTERS, Question
 from .quiz_code import GIVEN_UP, Kind, Score, Series, decode, encode
@@ -68,6 +72,7 @@ class Quiz(anywidget.AnyWidget):
     _css = HERE / "quiz.css"
     asked = traitlets.Unicode().tag(sync=True)
     said = traitlets.Unicode().tag(sync=True)
+    shown = traitlets.Instance(Compare, allow_none=True).tag(sync=True, **widget_serialization)
 
     def __init__(self, source: Recording | str, ask: Kind | Iterable[Kind] | None = None, seed: int = 1,
                  draw: Draw | None = None, at: int = 0) -> None:
@@ -161,16 +166,33 @@ class Quiz(anywidget.AnyWidget):
             self._close(None)
         return Stepper(self._recording, self._picture, at=self._question.step)
 
+    def experiment(self) -> Compare:
+        """Your wrong answer, run: v5.4 and the machine for which it is right, side by side.
+
+        Raises
+        ------
+        ValueError
+            If there has been no wrong answer, or no machine is known that does so.
+        """
+        if not self._wrong:
+            raise ValueError("there is a machine to run after a wrong answer, if one is known for which it is right; "
+                             "quiz.solution() steps through what happened")
+        return experiment(self._recording, self._question, self._wrong, self._picture)
+
     def _close(self, chosen: int | None) -> Html:
         question = self._question
+        if chosen is not None and chosen != question.right_place:
+            self._wrong = wrong_machine(self._recording, question, question.options[chosen].value)
+        offer = f"A machine that {VARIANTS[self._wrong].does} gives your answer" if self._wrong else ""
         self._answers += GIVEN_UP if chosen is None else LETTERS[chosen]
         self._right += chosen == question.right_place
         self.said = json.dumps({
             "number": len(self._answers) - 1, "chosen": chosen, "right": question.right_place,
             "words": verdict(question, chosen), "reasons": [option.reason for option in question.options],
             "score": f"{self._right} right of {len(self._answers)}", "code": self.code,
-            "more": self._series.problem(len(self._answers)) is not None})
-        return Html(reply(question, chosen), words(question, chosen))
+            "more": self._series.problem(len(self._answers)) is not None, "offer": offer})
+        run = f"{offer}: quiz.experiment() runs it." if offer else ""
+        return Html(reply(question, chosen, run), words(question, chosen, run))
 
     # -- showing
 
@@ -192,13 +214,13 @@ class Quiz(anywidget.AnyWidget):
         return partial(PICTURES.get(self._question.kind, draw_free_area), zone=name, nid=nid)(state, step)
 
     def _show(self, recording: Recording, question: Question) -> None:
-        self._recording, self._question = recording, question
+        self._recording, self._question, self._wrong = recording, question, ""
         before = _before(recording, question.step) if question.kind in SHOW_STEP else None
         scene = self._picture(recording.at(question.step), before)
         self._form = form(question, scene)
         places = {key: question.place(value) for key, value in question.marks.items()}
         with self.hold_sync():
-            self.said = ""
+            self.said, self.shown = "", None
             self.asked = json.dumps({"number": len(self._answers), "text": question.text,
                                      "options": [option.label for option in question.options],
                                      "picture": clickable(scene, places)})
@@ -211,6 +233,8 @@ class Quiz(anywidget.AnyWidget):
             self._close(content["answer"])
         elif "again" in content and self._answered:
             self.again()
+        elif "experiment" in content and self._wrong:
+            self.shown = self.experiment()
 
     def __repr__(self) -> str:
         return f"Quiz({self._kind}, seed {self._series.seed})"
