@@ -7,7 +7,8 @@ arises there, and its right answer is the one that was given, that machine is wh
 """
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ..errors import MmvizError
 from ..mm import events as ev
@@ -15,6 +16,8 @@ from ..mm.patched import Kernel, patched
 from ..mm.variants import VARIANTS, variant
 from ..trace import Recording, StackFrame, record
 from .compare import Compare
+from .pairs import PAIRS
+from .predictions import is_prediction, pair_of
 from .questions import Question, Value
 from .quiz_walk import KINDS
 from .stepper import Draw
@@ -75,9 +78,31 @@ def _request(recording: Recording, number: int) -> tuple[StackFrame | None, int]
     return frame, first
 
 
-def experiment(recording: Recording, question: Question, name: str, draw: Draw) -> Compare:
+# ---------------------------------------------------------------- what a Quiz offers
+
+
+class Offer(NamedTuple):
+    """An experiment that a wrong answer suggests: in words, and how to run it."""
+
+    words: str
+    run: Callable[[Draw], Compare]
+
+
+def offered(recording: Recording, question: Question, answer: Value) -> Offer | None:
+    """The experiment for which `answer` is right; None if no such machine is known."""
+    if is_prediction(question.kind):
+        pair = pair_of(question.kind, answer)
+        words = f"There is a machine for this: {PAIRS[pair].names[1]}" if pair else ""
+        return Offer(words, lambda draw: Compare(pair)) if pair else None
+    name = wrong_machine(recording, question, answer)
+    if not name:
+        return None
+    return Offer(f"A machine that {VARIANTS[name].does} gives your answer",
+                 lambda draw: _side_by_side(recording, question, name, draw))
+
+
+def _side_by_side(recording: Recording, question: Question, name: str, draw: Draw) -> Compare:
     """The request that a question is about, done by v5.4 and by the wrong machine of that name."""
     left, right = (repeated(recording, question.step, kernel) for kernel in (patched(), variant(name)))
-    if left is None or right is None:
-        raise ValueError(f"the request of step {question.step} cannot be done again by {name}")
+    assert left is not None and right is not None  # wrong_machine has done it
     return Compare(left, right, draw, names=("v5.4", f"A machine that {VARIANTS[name].does}"))

@@ -17,6 +17,7 @@ function number() {
 }
 
 function drawn(text, view) {
+  if (!text) return make("span");
   const own = text.replaceAll("mmvizquiz-", `mmvizquiz${view}-`);
   return new DOMParser().parseFromString(own, "image/svg+xml").documentElement;
 }

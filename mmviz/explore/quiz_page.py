@@ -15,10 +15,11 @@ from .questions import LETTERS, Question
 PREFIX = "mmvizquiz-"  # of the patterns; the browser puts a number of its own in its place
 
 
-def form(question: Question, scene: Scene) -> str:
+def form(question: Question, scene: Scene | None) -> str:
     """The question for a page without a kernel; the answer folds out."""
     options = "".join(f"<li>{LETTERS[i]}. {escape(option.label)}</li>" for i, option in enumerate(question.options))
-    return (f'<div class="mmviz-question"><p><b>Question.</b> {escape(question.text)}</p>{image(scene)}'
+    picture = image(scene) if scene else ""
+    return (f'<div class="mmviz-question"><p><b>Question.</b> {escape(question.text)}</p>{picture}'
             f'<ul style="list-style:none;padding-left:.5em">{options}</ul>'
             f"<details><summary>Answer</summary>{answer(question)}</details></div>")
 
