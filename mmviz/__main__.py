@@ -20,6 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--verbose", action="store_true", help="show each miss and the states that differ")
     command.add_argument("--resync", action="store_true", help="after a miss, take the truth and go on")
     command.set_defaults(run=_replay)
+    command = commands.add_parser("grade", help="check a class list of quiz codes",
+                                  description="Scores, before and after, and the wrong ideas, the frequent ones first.")
+    command.add_argument("file", metavar="CODES.csv", help="columns: name, code, and when (before, after)")
+    command.set_defaults(run=_grade)
     arguments = parser.parse_args(argv)
     return int(arguments.run(arguments))
 
@@ -38,6 +42,17 @@ def _replay(arguments: argparse.Namespace) -> int:
             exact = False
             print(error, file=sys.stderr)
     return 0 if exact else 1
+
+
+def _grade(arguments: argparse.Namespace) -> int:
+    from .explore.grade import grade, read_codes  # it needs the drawings, which take a while to load
+    try:
+        report = grade(read_codes(arguments.file))
+    except MmvizError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(report)
+    return 1 if report.problems else 0
 
 
 def _explain(score: Score) -> None:

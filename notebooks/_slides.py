@@ -43,7 +43,8 @@ def copy_assets(folder):
     shutil.copy(source / "plugin" / "notes" / "notes.js", assets / "reveal")
     shutil.copy(source / "LICENSE", assets / "reveal")
     shutil.copy(HERE / "_deck" / "deck.css", assets)
-    (assets / "mmviz.js").write_text(f"(() => {{\n{script()}\n}})();\n", encoding="utf-8")  # a file: page loads no modules
+    plain = f"(() => {{\n{script()}\n}})();\n"  # a page from a file loads no modules
+    (assets / "mmviz.js").write_text(plain, encoding="utf-8")
     (assets / "mmviz.css").write_text(style(), encoding="utf-8")
 
 
@@ -108,8 +109,8 @@ def write_index(decks, folder):
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<style>body{font:18px/1.5 system-ui,sans-serif;max-width:46em;margin:2em auto;padding:0 1em;color:#1b1e23;"
         "background:#fff}li{margin:.8em 0}a{color:#00588c}</style></head><body><h1>mmviz: the lectures</h1>"
-        "<p>Arrow keys turn the pages; a picture steps with the arrow keys once it has the focus; <kbd>s</kbd> opens the "
-        f"speaker notes, <kbd>o</kbd> the overview.</p><ol>\n{rows}\n</ol></body></html>\n", encoding="utf-8")
+        "<p>Arrow keys turn the pages; a picture steps with the arrow keys once it has the focus; <kbd>s</kbd> opens "
+        f"the speaker notes, <kbd>o</kbd> the overview.</p><ol>\n{rows}\n</ol></body></html>\n", encoding="utf-8")
 
 
 def main(arguments):

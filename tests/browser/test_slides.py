@@ -41,7 +41,7 @@ def deck(decks, new_page):
 
 @pytest.mark.parametrize("name", DECKS)
 def test_a_deck_opens_steps_and_asks(deck, decks, name, tmp_path):
-    """Not over 2 MB; the first slide within half a second; a stepper steps, and the page stays; a question folds out."""
+    """Not over 2 MB; the first slide within half a second; a stepper steps, and the page stays; a question unfolds."""
     assert (decks / f"{name}.html").stat().st_size <= MOST_BYTES
     page = deck(name)
     assert 6 <= page.evaluate("Reveal.getTotalSlides()") <= 40
