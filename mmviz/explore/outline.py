@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CaptureError
-from .coding import unshrink
 from ..kernel import DATA
+from .coding import unshrink
 
 NOTEBOOKS = DATA.parent / "notebooks"
 STORY = re.compile(r'<script type="application/json" class="mmviz-data">(.*?)</script>', re.S)
@@ -83,8 +83,9 @@ def _functions(story: dict[str, list[list[int]]]) -> set[str]:
 
 def table(lines: list[Line]) -> str:
     """The lines as a table in Markdown."""
-    rows = []
+    rows: list[str] = []
     for line in lines:
         text, place = line.text.replace("|", r"\|"), line.lesson if line.recorded else f"{line.lesson} (missing)"
         rows.append(f"| `{text}` | `{line.runs}` | {place} | {line.differs} |")
-    return "\n".join(["| the outline's line | what runs it | lesson | where v5.4 differs |", "|---|---|---|---|", *rows])
+    head = ["| the outline's line | what runs it | lesson | where v5.4 differs |", "|---|---|---|---|"]
+    return "\n".join(head + rows)
