@@ -43,6 +43,7 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "draw_pcp": "mmviz.draw.pcp:draw_pcp", "draw_watermarks": "mmviz.draw.watermarks:draw_watermarks",
     "draw_calls": "mmviz.draw.calls:draw_calls", "outline": "mmviz.draw.calls:outline",
     "draw_map": "mmviz.draw.map:draw_map",
+    "draw_zonelists": "mmviz.draw.zonelists:draw_zonelists", "numa_stat": "mmviz.mm.vmstat:numa_stat",
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
