@@ -20,10 +20,11 @@ from mmviz.draw.scene import Rect, Text
 from mmviz.draw.split_tree import draw_split_tree, split_graph, split_tree_of
 from mmviz.draw.style import GUARD, RECLAIM, REFUSED, free, pcp, text_width, used
 from mmviz.draw.watermarks import draw_watermarks
+from mmviz.draw.zonelists import draw_zonelists
 from mmviz.mm.zone import add_to_free_area, del_page_from_free_area, pcp_list_add
 
 DATA = Path(__file__).parents[2] / "data"
-DRAWINGS = [draw_frames, draw_free_area, draw_pcp, draw_watermarks, draw_calls, draw_map]
+DRAWINGS = [draw_frames, draw_free_area, draw_pcp, draw_watermarks, draw_calls, draw_map, draw_zonelists]
 I386 = [("DMA", 0x1, 0xFFF), ("Normal", 0x1000, 0x1000), ("HighMem", 0x2001, 0x1FFF)]
 
 
@@ -145,7 +146,7 @@ def test_blocks_do_not_overlap(rec, draw):
                 assert apart, (a.key, b.key)
 
 
-@pytest.mark.parametrize("draw", [draw_frames, draw_free_area, draw_pcp, draw_watermarks, draw_map])
+@pytest.mark.parametrize("draw", [draw_frames, draw_free_area, draw_pcp, draw_watermarks, draw_map, draw_zonelists])
 def test_what_was_set_by_hand_is_said(draw):
     assert texts(draw(mv.toy(4, watermarks=(1, 2, 3))))["by hand"] == "set by hand: watermarks"
     assert "by hand" not in texts(draw(mv.toy(4)))
@@ -222,6 +223,8 @@ SEEN = {  # event -> a drawing that touches something when it happens
     draw_watermarks: (ev.WatermarkChecked, ev.ModZonePageState, ev.AddToFreeArea, ev.PcpListDel),
     draw_map: (ev.PreferredZoneChosen, ev.WatermarkChecked, ev.PcpListFoundEmpty, ev.FreeAreaSearched,
                ev.AddToFreeArea, ev.SetPageRefcounted),
+    draw_zonelists: (ev.RequestPrepared, ev.PreferredZoneChosen, ev.WatermarkChecked, ev.ZoneStatistics,
+                     ev.SetPageRefcounted, ev.MmPageAlloc),
     draw_calls: (ev.WatermarkChecked, ev.FreeAreaSearched, ev.BlockExpanded, ev.AddToFreeArea, ev.PcpListAddTail),
 }
 
