@@ -48,6 +48,7 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
     "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
+    "PolicyPanel": "mmviz.explore.policy_panel:PolicyPanel",
 }
 
 
