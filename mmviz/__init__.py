@@ -49,6 +49,7 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
     "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
     "PolicyPanel": "mmviz.explore.policy_panel:PolicyPanel",
+    **{name: f"mmviz.capture.graph:{name}" for name in ("read_graph", "compare_calls")},
 }
 
 
