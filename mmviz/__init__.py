@@ -50,6 +50,7 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
     "PolicyPanel": "mmviz.explore.policy_panel:PolicyPanel",
     **{name: f"mmviz.capture.graph:{name}" for name in ("read_graph", "compare_calls")},
+    **{name: f"mmviz.mm.zonelist:{name}" for name in ("gfp_zone", "gfpflags_to_migratetype")},
 }
 
 
