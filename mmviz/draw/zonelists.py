@@ -16,7 +16,7 @@
 The lists are one networkx graph: zones, and an edge for each step of each list. Places follow from node number and
 zone index, so nothing is random. A zone that the request may not use is hatched: it lies above the ceiling of its gfp
 mask, or its node is not in the mask of the policy (then it is struck out, too). The bar of a zone is its counter, and
-the mark on it what must stay: LOW and the reserve that it keeps from this request.
+the mark on it what must stay: LOW, in the slow path MIN, and the reserve that it keeps from this request.
 """
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from typing import NamedTuple
 
 import networkx as nx
 
-from ..kernel import MPOL_INTERLEAVE, NR_FREE_PAGES, WMARK_HIGH, WMARK_LOW
+from ..kernel import MPOL_INTERLEAVE, NR_FREE_PAGES, WMARK_HIGH, WMARK_LOW, WMARK_MIN
 from ..mm import events as ev
 from ..mm.machine import DEFAULT_POLICY, Machine
 from ..mm.mempolicy import next_node_in
 from ..mm.mmzone import Zone
 from ..mm.vmstat import counted
 from ..trace import Step
-from .reading import HEAD, MARGIN, RIGHT, WIDTH, concerns, event_of, heading, pages, zone_of
+from .reading import HEAD, MARGIN, RIGHT, WIDTH, concerns, event_of, heading, pages, running, zone_of
 from .request import KINDS, Request, imagined_request, running_request, way_of, why_out
 from .scene import ARROWS, GROUND, LINES, TEXTS, Arrow, Line, Mark, Polyline, Rect, Scene, Text
 from .style import AXIS, BAND, BOX, GRID, HOLE, LINK, MARK, MUTED, NUMBER, STRONG, TEXT, Meaning, free, text_width
-from .watermarks import inequality
+from .watermarks import NAMES, inequality
 
 MOST_NODES, MOST_ENTRIES = 8, 8
 LEFT, GAP, WIDEST = 44.0, 40.0, 270.0  # of the columns
@@ -206,12 +206,14 @@ def _is_touched(step: Step | None, zone: Zone) -> bool:
 def _needed(machine: Machine, step: Step | None, request: Request, zone: Zone) -> tuple[str, int, int]:
     """What must stay in a zone: the name of the mark, the mark, and the reserve against this request."""
     event = event_of(step)
+    failed = isinstance(event, ev.MmPageAlloc) and event.pfn < 0
+    which = WMARK_MIN if failed or running(step, "__alloc_pages_slowpath") else WMARK_LOW
     if isinstance(event, ev.WatermarkChecked) and concerns(event, zone):
-        name = "LOW" if event.mark == zone._watermark[WMARK_LOW] + zone.watermark_boost else "MIN"
-        return name, event.min, event.reserve
+        lowered = " lowered to" if event.min != event.mark else ""
+        return NAMES[which] + lowered, event.min, event.reserve
     way = way_of(machine, request)
     reserve = zone.lowmem_reserve[way[0].zone_idx] if request.words and way else 0
-    return "LOW", zone._watermark[WMARK_LOW] + zone.watermark_boost, reserve
+    return NAMES[which], zone._watermark[which] + zone.watermark_boost, reserve
 
 
 def _bar(zone: Zone, column: Column, y: float, counter: int, needed: tuple[str, int, int]) -> list[Mark]:

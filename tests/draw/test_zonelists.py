@@ -198,7 +198,10 @@ def test_in_the_slow_path_it_is_the_lower_mark():
         zone.vm_stat[0] = 128
     rec = recorded(duo, mv.GFP_NOWAIT)
     assert marks(drawn(duo, rec, ev.WatermarkChecked), Text)["must N0/DMA32"].text == "must exceed LOW 160"
-    assert marks(drawn(duo, rec, ev.WatermarkChecked, -1), Text)["must N1/DMA32"].text == "must exceed MIN 128"
+    for kind in (ev.SlowpathEntered, ev.WatermarkChecked, ev.AllocationFailed, ev.MmPageAlloc):
+        assert marks(drawn(duo, rec, kind, -1), Text)["must N1/DMA32"].text == "must exceed MIN 128"
+    atomic = drawn(duo, recorded(duo, mv.GFP_ATOMIC), ev.WatermarkChecked, -1)
+    assert marks(atomic, Text)["must N0/DMA32"].text == "must exceed MIN lowered to 48"
 
 
 def test_numa_counters_are_said_where_they_move():
