@@ -101,11 +101,24 @@ def bare_machine(name: str) -> Machine:
     return boot([("DMA", 0x800, 0x800), ("Normal", 0x1000, 0x1000), ("HighMem", 0x2000, 0x2000)], config=I386)
 
 
+def check(setting: Setting) -> None:
+    """ValueError if a setting asks for what its machine has not, or for what its policy cannot be."""
+    count, nodes = NODES[setting.machine], setting.nodes.split(",")
+    if setting.cpu >= count:
+        raise ValueError(f"cpu must be 0 to {count - 1} on the machine {setting.machine}, got {setting.cpu}")
+    for name, named in (("full", setting.full), ("nodes", setting.nodes if setting.policy != "default" else "none")):
+        if named != "none" and any(int(nid) >= count for nid in named.split(",")):
+            raise ValueError(f"{name} must be of 0 to {count - 1} on the machine {setting.machine}, got {named}")
+    if setting.policy == "preferred" and len(nodes) > 1:
+        raise ValueError(f"nodes must be one node for the policy preferred, got {setting.nodes}")
+    if setting.policy != "default" and setting.machine == "highmem":
+        raise ValueError(f"policy must be default on highmem, a build without NUMA, got {setting.policy}")
+
+
 def machine_of(setting: Setting) -> Machine:
     """The machine of a setting, before the first request."""
+    check(setting)
     machine, policy = bare_machine(setting.machine), MPOL_NAMES.index(setting.policy)
-    if policy and not machine.config.numa:
-        raise ValueError(f"policy must be default on {setting.machine}, a build without NUMA, got {setting.policy}")
     for nid in map(int, setting.full.split(",") if setting.full != "none" else ()):
         fill(machine, nid)
     set_current(machine, setting.cpu)

@@ -112,10 +112,12 @@ def test_the_heading_says_what_the_caller_gets(line, answer):
 
 
 @pytest.mark.parametrize("wrong, words", [
-    ({"cpu": 2}, "cpu must be 0 to 1, got 2"), ({"policy": "preferred", "nodes": "0,1"}, "policy must be MPOL_DEFAULT"),
-    ({"policy": "bind", "nodes": "2"}, "policy must be MPOL_DEFAULT"), ({"order": 11}, "order must be a whole number"),
-    ({"full": "3"}, "nid must be 0 to 1"), ({"machine": "duo"}, "machine must be one of two, ring, zones, highmem"),
-    ({"cpu": 5}, "cpu must be a whole number"),
+    ({"cpu": 2}, "cpu must be 0 to 1 on the machine two, got 2"), ({"cpu": 5}, "cpu must be a whole number"),
+    ({"policy": "preferred", "nodes": "0,1"}, "nodes must be one node for the policy preferred, got 0,1"),
+    ({"policy": "bind", "nodes": "2"}, "nodes must be of 0 to 1 on the machine two, got 2"),
+    ({"full": "2,3"}, "full must be of 0 to 1 on the machine two, got 2,3"),
+    ({"order": 11}, "order must be a whole number"),
+    ({"machine": "duo"}, "machine must be one of two, ring, zones, highmem"),
 ])
 def test_an_error_is_said_and_all_stays(wrong, words):
     panel = PolicyPanel(raise_errors=False)
