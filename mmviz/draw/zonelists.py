@@ -102,8 +102,8 @@ def zonelist_graph(machine: Machine) -> nx.MultiDiGraph[str]:
     Examples
     --------
     >>> import mmviz as mv
-    >>> list(zonelist_graph(mv.duo()).edges(keys=True, data="number"))[:2]
-    [('node 0', 'N0/DMA32', (0, 0), 1), ('node 0', 'N0/DMA32', (0, 1), 1)]
+    >>> dict(zonelist_graph(mv.duo())["N1/DMA32"]["N0/DMA32"])
+    {(1, 0): {'number': 2}}
     """
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
     graph.add_nodes_from(zone.label for zone in machine.zones())
