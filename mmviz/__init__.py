@@ -35,6 +35,8 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     **{name: f"mmviz.mm.page_free:{name}" for name in (
         "__free_pages", "drain_all_pages", "drain_pages", "free_pages", "free_unref_page_list")},
     **{name: f"mmviz.kernel:{name}" for name in vars(kernel) if name.startswith("__GFP_")},
+    **{name: f"mmviz.mm.extfrag:{name}" for name in (
+        "fragmentation_index", "unusable_free_index", "unusable_over_time")},
     "events": "mmviz.mm.events:", "mm": "mmviz.mm:",
     "load_capture": "mmviz.capture.load:load_capture", "replay": "mmviz.capture.replay:replay",
     "timeline": "mmviz.capture.replay:timeline", "read_proc": "mmviz.capture.proc:read_proc",
