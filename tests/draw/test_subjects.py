@@ -1,6 +1,7 @@
 """The subject drawings: what each shows, and what all of them keep to."""
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -323,7 +324,7 @@ def test_no_heading_of_a_lane_runs_into_the_next(filled):
         lanes = [key.removeprefix("type ") for key in marks if key.startswith("type ")]
         ends = sorted((marks[f"type {name}"].x, right_end(marks[f"name {name}"])) for name in lanes)
         assert len(lanes) == max(4 + len(filled), 5 if step else 4)
-        assert all(end < start for (_, end), (start, _) in zip(ends, ends[1:], strict=False))
+        assert all(end < start for (_, end), (start, _) in pairwise(ends))
         assert ends[-1][1] < marks["nr_free"].x - text_width("nr_free", marks["nr_free"].meaning)
 
 
