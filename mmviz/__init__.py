@@ -37,6 +37,7 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     **{name: f"mmviz.kernel:{name}" for name in vars(kernel) if name.startswith("__GFP_")},
     **{name: f"mmviz.mm.extfrag:{name}" for name in (
         "fragmentation_index", "unusable_free_index", "unusable_over_time")},
+    **{name: f"mmviz.mm.workload:{name}" for name in ("churn", "give", "take")},
     "events": "mmviz.mm.events:", "mm": "mmviz.mm:",
     "load_capture": "mmviz.capture.load:load_capture", "replay": "mmviz.capture.replay:replay",
     "timeline": "mmviz.capture.replay:timeline", "read_proc": "mmviz.capture.proc:read_proc",
