@@ -37,6 +37,7 @@ LOWEST, HIGHEST = -0.03, 1.04  # of the axis
 EDGES = {"left": 0.06, "right": 0.91, "bottom": 0.16, "top": 0.84}
 FONTS: dict[Any, Any] = {**RC, "font.sans-serif": ["DejaVu Sans"]}  # one name; each text of an SVG repeats the list
 LONG = re.compile(r"-?\d+\.\d{2,}")
+ATTRIBUTE = re.compile(r'"[^"]*"')
 Panels = Series | Mapping[str, Series]
 
 
@@ -55,7 +56,7 @@ class Plot:
         buffer = BytesIO()
         with rc_context(FONTS):
             self.figure.savefig(buffer, format="svg", metadata={**UNDATED[".svg"], "Creator": None})
-        return LONG.sub(lambda found: number(float(found.group())), buffer.getvalue().decode())
+        return ATTRIBUTE.sub(lambda found: LONG.sub(_shorter, found.group()), buffer.getvalue().decode())
 
     def savefig(self, path: str | Path) -> None:
         """Write a PDF, SVG or PNG."""
@@ -67,6 +68,10 @@ class Plot:
         html = (f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(self.words)}" '
                 f'style="max-width:100%;height:auto;background:{style.PAPER_WHITE}">')
         return {"text/html": html, "text/plain": repr(self)}
+
+
+def _shorter(found: re.Match[str]) -> str:
+    return number(float(found.group()))
 
 
 def plot_fragmentation(series: Panels, ax: Axes | None = None) -> Plot:

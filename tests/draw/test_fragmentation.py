@@ -40,7 +40,7 @@ def test_the_same_series_gives_the_same_bytes_without_a_date(series):
 def test_the_svg_is_well_formed_small_and_keeps_its_texts(series):
     text = mv.plot_fragmentation({"on": series, "off": series}).svg()
     said = {element.text for element in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}text")}
-    assert {"order 1", "order 9", "off"} <= said and len(text) < 30_000
+    assert {"order 1", "order 9", "off", "0.25", "0.75"} <= said and len(text) < 30_000
 
 
 def test_in_a_notebook_it_is_an_image_with_words(series):
