@@ -51,6 +51,7 @@ TOP = HEAD + 25  # the first row
 FOOT = TOP + MAX_ORDER * ROW + 8
 HEIGHT = FOOT + 30
 PEEKED = "beside the parent: asked only to choose head or tail of the list"
+CAPITAL = 8.4  # width of a letter of a lane's name
 SHARE = {"U": 3.3, "M": 3.3, "R": 2.1}  # of the width; lists of other types are short
 Lanes = dict[int, tuple[float, float]]  # migratetype -> left, width
 
@@ -112,11 +113,11 @@ def _lanes(zone: Zone, step: Step | None) -> Lanes:
 
 
 def _spread(names: dict[int, str]) -> Lanes:
-    """The lanes side by side, each with its share of the width, and at least as wide as its name."""
+    """The lanes side by side, each with its share of the width; its name does not run into the next lane."""
     shares = {mt: SHARE.get(name[0], 1.3) for mt, name in names.items()}
-    least = {mt: 27 + text_width(name, MUTED) for mt, name in names.items()}
+    least = {mt: 27 + CAPITAL * len(name) for mt, name in list(names.items())[:-1]}
     unit = (RIGHT - 66 - FIRST) / sum(shares.values())
-    tight = {mt for mt in names if unit * shares[mt] < least[mt]}
+    tight = {mt for mt in least if unit * shares[mt] < least[mt]}
     unit = (RIGHT - 66 - FIRST - sum(least[mt] for mt in tight)) / sum(shares[mt] for mt in names if mt not in tight)
     lanes, left = {}, FIRST
     for mt in names:

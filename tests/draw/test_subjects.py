@@ -322,7 +322,8 @@ def test_no_heading_of_a_lane_runs_into_the_next(filled):
     for step in (None, Step(0, ev.FreeAreaSearched(0, 1, 3, 4, False), ())):
         marks = {mark.key: mark for mark in draw_free_area(machine, step).marks}
         lanes = [key.removeprefix("type ") for key in marks if key.startswith("type ")]
-        ends = sorted((marks[f"type {name}"].x, right_end(marks[f"name {name}"])) for name in lanes)
+        wide = {name: marks[f"name {name}"].x + 8.3 * len(name) for name in lanes}  # DejaVu Sans, capitals
+        ends = sorted((marks[f"type {name}"].x, wide[name]) for name in lanes)
         assert len(lanes) == max(4 + len(filled), 5 if step else 4)
         assert all(end < start for (_, end), (start, _) in pairwise(ends))
         assert ends[-1][1] < marks["nr_free"].x - text_width("nr_free", marks["nr_free"].meaning)
