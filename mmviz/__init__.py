@@ -35,6 +35,11 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     **{name: f"mmviz.mm.page_free:{name}" for name in (
         "__free_pages", "drain_all_pages", "drain_pages", "free_pages", "free_unref_page_list")},
     **{name: f"mmviz.kernel:{name}" for name in vars(kernel) if name.startswith("__GFP_")},
+    **{name: f"mmviz.mm.highmem_32:{name}" for name in (
+        "kmap", "kmap_atomic", "kmap_local_page", "kunmap", "kunmap_atomic", "kunmap_local")},
+    "kmap_to_page": "mmviz.mm.highmem:kmap_to_page", "kmap_flush_unused": "mmviz.mm.highmem:kmap_flush_unused",
+    "Split": "mmviz.mm.init_32:Split", "find_low_pfn_range": "mmviz.mm.init_32:find_low_pfn_range",
+    "i386": "mmviz.mm.boot_32:i386", "kmap_toy": "mmviz.mm.boot_32:kmap_toy",
     "events": "mmviz.mm.events:", "mm": "mmviz.mm:",
     "load_capture": "mmviz.capture.load:load_capture", "replay": "mmviz.capture.replay:replay",
     "timeline": "mmviz.capture.replay:timeline", "read_proc": "mmviz.capture.proc:read_proc",

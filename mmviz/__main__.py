@@ -5,6 +5,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from .capture.kmap_log import KmapScore, load_kmap_log, replay_kmap
 from .capture.load import load_capture
 from .capture.replay import Score, replay
 from .errors import MmvizError
@@ -34,13 +35,20 @@ def _replay(arguments: argparse.Namespace) -> int:
                 print(score, flush=True)
                 if arguments.verbose:
                     _explain(score)
+                log = load_kmap_log(path, capture)
+                if log is not None:
+                    kmaps = replay_kmap(log)
+                    exact &= kmaps.perfect
+                    print(kmaps, flush=True)
+                    if arguments.verbose:
+                        _explain(kmaps)
         except MmvizError as error:
             exact = False
             print(error, file=sys.stderr)
     return 0 if exact else 1
 
 
-def _explain(score: Score) -> None:
+def _explain(score: Score | KmapScore) -> None:
     for miss in score.misses:
         print(f"  event {miss.number}, {miss.what}: predicted {miss.predicted}, truth {miss.truth}")
     for difference in score.final[:1 if score.misses else None]:
