@@ -15,7 +15,7 @@ machine it is for: the log's first line does, and without a log the addresses te
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -148,6 +148,18 @@ def addresses(operation: Operation) -> Iterator[tuple[int, int]]:
         yield (args[3] if args[3] is not None else args[0]), args[2]
     elif _FORMS[word][:1] == ("address",):
         yield args[0], args[1]
+
+
+def blocks(operations: Iterable[Operation]) -> dict[int, int]:
+    """The line that closes each block -> the line that opened it."""
+    opened: list[int] = []
+    closed = {}
+    for operation in operations:
+        if operation.word in ("fork", "resume"):
+            opened.append(operation.line)
+        elif operation.word in ("endfork", "endresume"):
+            closed[operation.line] = opened.pop()
+    return closed
 
 
 def bits_of(operations: list[Operation]) -> int:
