@@ -1,0 +1,261 @@
+"""Replay of a list of operations: what a real kernel was asked is asked of the simulator, and every answer is compared.
+
+    parse     NAME.ops                the operations
+    run       page_table_run          one after the other, in the process that runs it; results and dumps
+    compare   NAME.log, NAME.text.gz  with what the kernel answered, and what its page tables were at every step
+
+A step is compared as a whole: both sides are a `Dump`, one read from the module's text, the other from the Machine.
+Columns of the score:
+
+    results  every operation's return value, -errno, or outcome
+    touches  reads and writes alone: ok, the data read, or the signal and its code
+    vmas     all mappings of a step: start, end, flags, pgoff, who shares an anon_vma, length of its chain
+    tables   the set of PUD, PMD and PTE tables of a step, and pgtables_bytes
+    ptes     entries: path, bits, kind, mapcount, references, index, data, and which entries share a frame
+    gup      each gup and gup-put: return value, and each page's counts while it is pinned and when it was put; and the
+             pages that are held at a step
+    counts   RSS by kind (counter plus the task's cache) without what lies outside of the test range
+    frames   where a trace of the page allocator stands beside the list: see `page_table_frames`
+
+Only this is masked: frame numbers (but not which are equal), kernel addresses, pids, references before the per-CPU
+pagevecs are drained, how RSS is split between counter and cache, and page flags.
+"""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+from ..errors import CaptureError
+from .load import read_text
+from .page_table_dump import Dump, parse_dumps
+from .page_table_ops import Log, Operation, PinnedPage, bits_of, blocks, parse_log, parse_ops
+from .page_table_run import Run, run_all
+from .page_table_start import boot_for, start_process
+
+COLUMNS = ("results", "touches", "vmas", "tables", "ptes", "gup", "counts")
+
+
+@dataclass(frozen=True)
+class OperationList:
+    """A list of operations, and what a real kernel answered where that is known.
+
+    Attributes
+    ----------
+    name : str
+        The file's name.
+    operations : list of Operation
+    bits : int
+        64 or 32.
+    log : Log or None
+    dumps : dict of (str, int) to Dump, or None
+        By process and line.
+    """
+
+    name: str
+    operations: list[Operation]
+    bits: int
+    log: Log | None = None
+    dumps: dict[tuple[str, int], Dump] | None = None
+
+
+def load_operations(path: str | Path) -> OperationList:
+    """Read NAME.ops, and NAME.log and NAME.text.gz where they stand beside it.
+
+    Raises
+    ------
+    CaptureError
+        If a file cannot be read or does not parse, with file and line; if only one of the two stands beside the list.
+    """
+    path = Path(path)
+    log_path, dump_path = path.with_suffix(".log"), path.with_suffix(".text.gz")
+    operations = parse_ops(_read_plain(path), path.name)
+    if log_path.exists() != dump_path.exists():
+        there, missing = (log_path, dump_path) if log_path.exists() else (dump_path, log_path)
+        raise CaptureError(f"{missing}: must stand beside {there.name}")
+    if not log_path.exists():
+        return OperationList(path.name, operations, bits_of(operations))
+    log = parse_log(_read_plain(log_path), log_path.name)
+    return OperationList(path.name, operations, log.bits, log, parse_dumps(read_text(dump_path), dump_path.name))
+
+
+def _read_plain(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CaptureError(f"{path}: cannot be read: {error}") from error
+
+
+# ---------------------------------------------------------------- score
+
+
+class Miss(NamedTuple):
+    """Where prediction and truth part: a line of the list and its process, or a step; what; the two."""
+
+    where: str
+    what: str
+    predicted: object
+    truth: object
+
+
+@dataclass
+class Score:
+    """How exact a replay was; `str(score)` is its line.
+
+    Attributes
+    ----------
+    total, exact : Counter
+        By column: what was compared, and what of it was equal.
+    misses : list of Miss
+    results : list of str
+        ``LINE PROC OPERATION -> RESULT`` as the simulator has it.
+    compared : bool
+        False if nothing stood beside the list to compare with.
+    """
+
+    name: str
+    steps: int
+    total: Counter[str] = field(default_factory=Counter)
+    exact: Counter[str] = field(default_factory=Counter)
+    misses: list[Miss] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+    compared: bool = True
+    seconds: float = 0.0
+
+    @property
+    def perfect(self) -> bool:
+        """No miss in anything that was compared."""
+        return not self.misses
+
+    def add(self, column: str, where: str, what: str, predicted: object, truth: object) -> None:
+        """Count one comparison."""
+        self.total[column] += 1
+        if predicted == truth:
+            self.exact[column] += 1
+        else:
+            self.misses.append(Miss(where, f"{column}: {what}", predicted, truth))
+
+    def __str__(self) -> str:
+        head = f"{self.name} kind=page_table steps={self.steps}"
+        if not self.compared:
+            return f"{head} results={len(self.results)} NOT COMPARED: no .log and .text.gz beside it"
+        return " ".join([head, *(f"{column}={self.exact[column]}/{self.total[column]}" for column in COLUMNS)])
+
+    def lines(self) -> Iterator[str]:
+        """What --verbose prints below the score: each miss."""
+        for miss in self.misses:
+            yield f"{miss.where}, {miss.what}: predicted {_short(miss.predicted)}, truth {_short(miss.truth)}"
+
+
+def _short(value: object) -> str:
+    text = str(value) if isinstance(value, str) else repr(value)
+    return text if len(text) < 240 else text[:237] + "..."
+
+
+# ---------------------------------------------------------------- comparing
+
+
+def compare_results(source: OperationList, run: Run, score: Score) -> None:
+    """Every operation's result, and once more those that touch memory."""
+    log = source.log
+    assert log is not None
+    closes = blocks(source.operations)
+    for operation in source.operations:
+        if operation.word == "step":
+            continue
+        line = operation.line
+        predicted = " ".join(run.results.get(line, ("", "nothing")))
+        truth = " ".join(log.results.get(line, ("", "nothing"))) if line not in closes else log.done.get(closes[line])
+        score.add("results", f"line {line}", operation.text, predicted, truth)
+        if operation.word in ("read", "write"):
+            score.add("touches", f"line {line}", operation.text, predicted, truth)
+
+
+def compare_pinned(source: OperationList, run: Run, score: Score) -> None:
+    """Every gup and gup-put: what it returned, and the counts of its pages."""
+    assert source.log is not None
+    for line in sorted({*source.log.pages, *run.pages}):
+        predicted, truth = (
+            (side.results.get(line), masked_pages(side.pages.get(line, []))) for side in (run, source.log))
+        score.add("gup", f"line {line}", "result and pages", predicted, truth)
+
+
+def compare_step(predicted: Dump, truth: Dump, score: Score) -> None:
+    """All that a dump holds, column by column."""
+    where = f"step {truth.label} ({truth.proc}, line {truth.line})"
+    score.add("vmas", where, "mappings", masked_vmas(predicted), masked_vmas(truth))
+    score.add("tables", where, "tables, bytes", *(
+        (sorted(side.tables), side.mm["pgtables_bytes"]) for side in (predicted, truth)))
+    mine, theirs = masked_ptes(predicted), masked_ptes(truth)
+    for vaddr in sorted({*mine, *theirs}):
+        score.add("ptes", where, f"{vaddr:#x}", mine.get(vaddr), theirs.get(vaddr))
+    score.add("counts", where, "RSS", rss(predicted), rss(truth))
+    if predicted.held or truth.held:
+        score.add("gup", where, "held pages", masked_pages(predicted.held), masked_pages(truth.held))
+
+
+def masked_vmas(dump: Dump) -> list[tuple[int, ...]]:
+    """start, end, flags, pgoff, anon_vma by first appearance (0: none), length of the chain."""
+    order = first_seen(row.avid for row in dump.vmas if row.avid)
+    return [(row.start, row.end, row.flags, row.pgoff, order.get(row.avid, 0), row.avc) for row in dump.vmas]
+
+
+def masked_ptes(dump: Dump) -> dict[int, tuple[object, ...]]:
+    """What is compared of each entry; the frame by first appearance."""
+    order = first_seen(row.pfn for row in dump.ptes.values())
+    return {vaddr: (*row[:-1], f"frame {order[row.pfn]}") for vaddr, row in sorted(dump.ptes.items())}
+
+
+def masked_pages(pages: Sequence[PinnedPage]) -> list[tuple[object, ...]]:
+    """What is compared of pinned pages; the frame by first appearance."""
+    order = first_seen(page.pfn for page in pages)
+    return [(*page[:-1], f"frame {order[page.pfn]}") for page in pages]
+
+
+def first_seen(values: Iterable[int]) -> dict[int, int]:
+    """A number for each value, from 1, in the order in which they first appear.
+
+    >>> first_seen([70, 30, 70])
+    {70: 1, 30: 2}
+    """
+    return {value: number for number, value in enumerate(dict.fromkeys(values), 1)}
+
+
+def rss(dump: Dump) -> dict[str, int]:
+    """RSS by kind, of the test range."""
+    return {kind: dump.mm[f"rss_{kind}"] + dump.mm[f"cached_{kind}"] - dump.outside[kind]
+            for kind in ("file", "anon", "shmem")}
+
+
+# ---------------------------------------------------------------- all of it
+
+
+def replay_operations(source: OperationList) -> Score:
+    """Run a list of operations and compare, where there is something to compare with.
+
+    Parameters
+    ----------
+    source : OperationList
+
+    Returns
+    -------
+    Score
+    """
+    began = perf_counter()
+    machine = boot_for(source.bits)
+    first = source.dumps["p0", 0] if source.dumps else None
+    run = Run(machine, start_process(machine, first), source.operations, source.bits)
+    run_all(run)
+    score = Score(source.name, len(run.dumps), results=list(run.lines()), compared=source.log is not None)
+    if source.log is not None and source.dumps is not None:
+        compare_results(source, run, score)
+        for place, predicted in run.dumps.items():
+            if place not in source.dumps:
+                raise CaptureError(f"{source.name}: the dumps must hold the step of process {place[0]}, line {place[1]}")
+            compare_step(predicted, source.dumps[place], score)
+        compare_pinned(source, run, score)
+    score.seconds = perf_counter() - began
+    return score

@@ -1,0 +1,274 @@
+"""Runs a list of operations in the simulator, in the process that each line belongs to.
+
+Nothing is read from the log: results, data, signals, counts and dumps are what the Machine says. The only thing that a
+capture gives is the state before the first operation (see `page_table_start`).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..kernel import (
+    FOLL_FORCE,
+    FOLL_WRITE,
+    MADV_DOFORK,
+    MADV_DONTFORK,
+    MADV_DONTNEED,
+    MADV_WILLNEED,
+    MADV_WIPEONFORK,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MREMAP_FIXED,
+    MREMAP_MAYMOVE,
+    PAGE_SHIFT,
+)
+from ..mm.access import access
+from ..mm.fork import dup_mm, mmput
+from ..mm.gup import get_user_pages_remote, put_user_page
+from ..mm.machine import Machine
+from ..mm.madvise import madvise
+from ..mm.mlock import do_mlock, munlock
+from ..mm.mm_types import MmStruct
+from ..mm.mmap import vm_mmap_pgoff, vm_munmap
+from ..mm.mprotect import do_mprotect_pkey
+from ..mm.mremap import mremap
+from ..mm.shmem import shmem_setattr
+from ..mm.swap import lru_add_drain, page_count
+from .page_table_dump import Dump
+from .page_table_ops import RANGES, Operation, PinnedPage, addresses
+from .page_table_start import Start
+from .page_table_state import dump_of, page_of
+
+ADVICE = {"dontneed": MADV_DONTNEED, "dontfork": MADV_DONTFORK, "dofork": MADV_DOFORK, "wipeonfork": MADV_WIPEONFORK,
+          "willneed": MADV_WILLNEED}
+
+
+@dataclass
+class Process:
+    """One process of a list: its name ("p0", "p0.1"), its address space, and its children that were kept."""
+
+    name: str
+    mm: MmStruct
+    forks: int = 0
+    kept: list[Process] = field(default_factory=list)
+
+
+@dataclass
+class Run:
+    """A list that is run, and what came of it.
+
+    Attributes
+    ----------
+    machine : Machine
+    start : Start
+        The first process and the files.
+    results : dict of int to (str, str)
+        Line -> the process that ran it, and its result in the words of a log.
+    pages : dict of int to list of PinnedPage
+        Line of a gup, gup-hold or gup-put -> its pages.
+    dumps : dict of (str, int) to Dump
+        By process and line.
+    held : list of (int, int)
+        Addresses and frames that gup-hold pinned, of all processes.
+    """
+
+    machine: Machine
+    start: Start
+    operations: Sequence[Operation]
+    bits: int
+    results: dict[int, tuple[str, str]] = field(default_factory=dict)
+    pages: dict[int, list[PinnedPage]] = field(default_factory=dict)
+    dumps: dict[tuple[str, int], Dump] = field(default_factory=dict)
+    held: list[tuple[int, int]] = field(default_factory=list)
+    pids: int = 1
+
+    def lines(self) -> Iterator[str]:
+        """The results as a log has them."""
+        for operation in self.operations:
+            if operation.line in self.results:
+                process, result = self.results[operation.line]
+                yield f"{operation.line} {process} {operation.text} -> {result}"
+
+
+def run_all(run: Run) -> None:
+    """Run the whole list in the first process, and put what is still held, as the program does at its end."""
+    first = Process("p0", run.start.mm)
+    _run_block(run, first, iter(run.operations), "")
+    _step_end(run, first)
+
+
+def _step_end(run: Run, process: Process) -> None:
+    last = run.operations[-1].line if run.operations else 0
+    _do(run, process, Operation(last + 1, "gup-put", (), "gup-put"))
+
+
+def _run_block(run: Run, process: Process, operations: Iterator[Operation], until: str) -> None:
+    """Run operations in one process, up to the line that ends its block."""
+    for operation in operations:
+        if operation.word == until:
+            return
+        if operation.word == "fork":
+            _fork(run, process, operation, operations)
+        elif operation.word == "resume":
+            _resume(run, process, operation, operations)
+        else:
+            _do(run, process, operation)
+
+
+def _do(run: Run, process: Process, operation: Operation) -> None:
+    """Run one operation that is no block."""
+    low, high = RANGES[run.bits]
+    allowed = all(low <= first and first + (pages << PAGE_SHIFT) <= high for first, pages in addresses(operation))
+    result = _DO[operation.word](run, process, operation) if allowed else "rejected"
+    run.results[operation.line] = process.name, result
+
+
+# ---------------------------------------------------------------- processes
+
+
+def _fork(run: Run, parent: Process, operation: Operation, operations: Iterator[Operation]) -> None:
+    """The child runs the block while the parent waits, then it exits, or stays."""
+    parent.forks += 1
+    run.pids += 1
+    name = f"{parent.name}.{parent.forks}"
+    mm = dup_mm(run.machine, parent.mm, run.pids, name)
+    assert mm is not None
+    child = Process(name, mm)
+    run.results[operation.line] = parent.name, "forking"
+    end = _run_child(run, child, operations, "endfork")
+    if operation.args:
+        parent.kept.append(child)
+    else:
+        _exit(run, child)
+    run.results[end] = "", f"{name} kept" if operation.args else name
+
+
+def _resume(run: Run, parent: Process, operation: Operation, operations: Iterator[Operation]) -> None:
+    """The youngest child that was kept runs the block; without one, the block is passed over."""
+    run.results[operation.line] = parent.name, "resuming"
+    end = _run_child(run, parent.kept[-1], operations, "endresume")
+    run.results[end] = "", ""
+
+
+def _run_child(run: Run, child: Process, operations: Iterator[Operation], until: str) -> int:
+    """Run a block in a child; returns the line that ends it."""
+    seen: list[int] = []
+
+    def noted() -> Iterator[Operation]:
+        for operation in operations:
+            seen[:] = [operation.line]
+            yield operation
+    _run_block(run, child, noted(), until)
+    return seen[0]
+
+
+def _exit(run: Run, process: Process) -> None:
+    """A process exits, and before it the children that it kept: they wait for a word from it that never comes."""
+    for child in process.kept:
+        _exit(run, child)
+    mmput(run.machine, process.mm)
+
+
+def _wait(run: Run, process: Process, operation: Operation) -> str:
+    _exit(run, process.kept.pop())
+    return "0"
+
+
+# ---------------------------------------------------------------- calls on mappings
+
+
+def _mmap(run: Run, process: Process, operation: Operation) -> str:
+    start, pages, prot, sharing, what, *offset = operation.args
+    flags = MAP_FIXED | (MAP_SHARED if sharing == "shared" else MAP_PRIVATE)
+    flags |= MAP_ANONYMOUS if what == "anon" else 0
+    file = {"anon": 0, "file": run.start.file, "pfnmap": run.start.driver}[what]
+    return _address_or_error(vm_mmap_pgoff(run.machine, process.mm, file, start, pages << PAGE_SHIFT, prot, flags,
+                                           *(offset or [0])))
+
+
+def _address_or_error(value: int) -> str:
+    return f"{value:#x}" if value >= 0 else f"{value}"
+
+
+def _mremap(run: Run, process: Process, operation: Operation) -> str:
+    old, old_pages, new_pages, new = operation.args
+    flags = 0 if new is None else MREMAP_MAYMOVE | MREMAP_FIXED
+    return _address_or_error(mremap(run.machine, process.mm, old, old_pages << PAGE_SHIFT, new_pages << PAGE_SHIFT,
+                                    flags, new or 0))
+
+
+def _ranged(call: Callable[..., int]) -> Callable[[Run, Process, Operation], str]:
+    """An operation whose arguments are a range, and perhaps one thing more: munmap, mprotect, mlock, munlock."""
+    def do(run: Run, process: Process, operation: Operation) -> str:
+        start, pages, *more = operation.args
+        return f"{int(call(run.machine, process.mm, start, pages << PAGE_SHIFT, *more))}"
+    return do
+
+
+def _madvise(run: Run, process: Process, operation: Operation) -> str:
+    start, pages, advice = operation.args
+    return f"{int(madvise(run.machine, process.mm, start, pages << PAGE_SHIFT, ADVICE[advice]))}"
+
+
+def _ftruncate(run: Run, process: Process, operation: Operation) -> str:
+    return f"{int(shmem_setattr(run.machine, run.start.file, operation.args[0]) or 0)}"
+
+
+# ---------------------------------------------------------------- touches, pins, steps
+
+
+def _touch(run: Run, process: Process, operation: Operation) -> str:
+    """A read or a write of the first word; what is written is the number of the line."""
+    vaddr, write = operation.args[0], operation.word == "write"
+    done = access(run.machine, process.mm, vaddr, write, operation.line if write else None)
+    if done.signal:
+        return f"fault {vaddr:#x} {done.signal} code={done.code}"
+    return "ok" if write else f"ok data={done.data:08x}"
+
+
+def _gup(run: Run, process: Process, operation: Operation) -> str:
+    start, count, how, *force = operation.args
+    flags = (FOLL_WRITE if how == "write" else 0) | (FOLL_FORCE if force else 0)
+    frames: list[int] = []
+    got = get_user_pages_remote(run.machine, process.mm, start, count, flags, frames)
+    lru_add_drain(run.machine)
+    pinned = [(start + (i << PAGE_SHIFT), pfn) for i, pfn in enumerate(frames[:max(0, got)])]
+    if operation.word == "gup-hold":
+        run.held += pinned
+        run.pages[operation.line] = [page_of(run.machine, vaddr, pfn) for vaddr, pfn in pinned]
+    else:
+        run.pages[operation.line] = [_put(run, vaddr, pfn) for vaddr, pfn in pinned]
+    return f"{int(got)}"
+
+
+def _put(run: Run, vaddr: int, pfn: int) -> PinnedPage:
+    """A page as it is while it is pinned, and its count when it was put."""
+    page = page_of(run.machine, vaddr, pfn)
+    put_user_page(run.machine, pfn)
+    return page._replace(after_put=page_count(run.machine, pfn))
+
+
+def _gup_put(run: Run, process: Process, operation: Operation) -> str:
+    lru_add_drain(run.machine)
+    run.pages[operation.line] = [_put(run, vaddr, pfn) for vaddr, pfn in run.held]
+    count = len(run.held)
+    run.held.clear()
+    return f"put {count}"
+
+
+def _step(run: Run, process: Process, operation: Operation) -> str:
+    lru_add_drain(run.machine)
+    dump = dump_of(run.machine, process.mm, operation.args[0], process.name, operation.line)
+    dump.held = [page_of(run.machine, vaddr, pfn) for vaddr, pfn in run.held]
+    run.dumps[process.name, operation.line] = dump
+    return "ok"
+
+
+_DO: dict[str, Callable[[Run, Process, Operation], Any]] = {
+    "mmap": _mmap, "munmap": _ranged(vm_munmap), "mprotect": _ranged(do_mprotect_pkey), "mlock": _ranged(do_mlock),
+    "munlock": _ranged(munlock), "mremap": _mremap, "madvise": _madvise, "ftruncate": _ftruncate, "read": _touch,
+    "write": _touch, "gup": _gup, "gup-hold": _gup, "gup-put": _gup_put, "wait": _wait, "step": _step,
+}

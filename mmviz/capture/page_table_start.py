@@ -1,0 +1,106 @@
+"""The process that a list of operations begins with: the program `ptrun`, as the step 00_start shows it.
+
+Its mappings are those of the dump; they share their anon_vmas as there. Its tables are made, empty: a fork copies a
+table whether it holds entries or not, and no operation may touch the program. What else a list finds is the same for
+all lists: a tmpfs file of 64 pages, all of them in the page cache, and a driver with four zeroed pages.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..kernel import I386, PAGE_SHIFT, Config
+from ..mm.boot import ZoneSize, boot
+from ..mm.geometry import geometry_of
+from ..mm.machine import Machine
+from ..mm.mm_types import MmStruct
+from ..mm.pgalloc import mm_alloc, p4d_alloc, pmd_alloc, pte_alloc_map, pud_alloc
+from ..mm.pgtable import pgd_offset, vm_get_page_prot
+from ..mm.shmem import driver_open, shmem_file_setup, shmem_write
+from ..mm.vm import vm
+from ..mm.vma import (
+    __vma_link,
+    add_degree,
+    anon_vma_alloc,
+    anon_vma_chain_link,
+    set_anon_vma,
+    set_vm_file,
+    vm_area_alloc,
+    vm_stat_account,
+)
+from .page_table_dump import Dump, VmaRow
+
+FILE_PAGES, DRIVER_PAGES = 64, 4
+FIRST_WORD = 0xF1000000  # of page i of the file: FIRST_WORD + i
+ZONES = {  # a machine of 512 MiB
+    64: (Config(), (ZoneSize("DMA", 0x1, 0xFFF), ZoneSize("DMA32", 0x1000, 0x1F000))),
+    32: (I386, (ZoneSize("DMA", 0x1, 0xFFF), ZoneSize("Normal", 0x1000, 0x1F000))),
+}
+
+
+class Start(NamedTuple):
+    """What a list finds: the process, and the inode numbers of the file and of the driver."""
+
+    mm: MmStruct
+    file: int
+    driver: int
+
+
+def boot_for(bits: int) -> Machine:
+    """A machine of 512 MiB with nobody on it."""
+    config, zones = ZONES[bits]
+    return boot(zones, config=config)
+
+
+def start_process(machine: Machine, dump: Dump | None) -> Start:
+    """The first process, and the files; without a dump a process that has no mappings of its own."""
+    mm = mm_alloc(machine, 1, "p0")
+    assert mm is not None
+    if dump is not None:
+        for path in sorted(dump.tables):
+            _make_table(machine, mm, path)
+        _map_program(machine, mm, dump)
+    file = shmem_file_setup(machine, "ptfile", FILE_PAGES)
+    for index in range(FILE_PAGES):
+        shmem_write(machine, file, index, FIRST_WORD + index)
+    return Start(mm, file, driver_open(machine, "map", DRIVER_PAGES))
+
+
+def _make_table(machine: Machine, mm: MmStruct, path: tuple[int, ...]) -> None:
+    """Make the table at a path, and what is missing above it."""
+    levels = [level for level in geometry_of(machine).levels if not level.folded]
+    vaddr = sum(index << level.shift for index, level in zip(path, levels, strict=False))
+    pointer: int | None = pgd_offset(machine, mm, vaddr)
+    allocs = {"p4d": p4d_alloc, "pud": pud_alloc, "pmd": pmd_alloc, "pte": pte_alloc_map}
+    for level in geometry_of(machine).levels[1:]:
+        if level.folded or level.name in [each.name for each in levels[1:len(path) + 1]]:
+            assert pointer is not None
+            pointer = allocs[level.name](machine, mm, pointer, vaddr)
+
+
+def _map_program(machine: Machine, mm: MmStruct, dump: Dump) -> None:
+    """The program's mappings, linked; those with an anon_vma had their first page before."""
+    anon_vmas: dict[int, int] = {}
+    files: dict[str, int] = {}
+    for row in dump.vmas:
+        vma = vm(machine).next_vma
+        prot = vm_get_page_prot(machine, row.flags)
+        vm_area_alloc(machine, vma, mm.pid, row.start, row.end, row.flags, prot, row.pgoff)
+        if row.file != "-":
+            if row.file not in files:
+                files[row.file] = shmem_file_setup(machine, row.file, 0)
+            set_vm_file(machine, vma, files[row.file], "shmem")
+        _give_anon_vma(machine, vma, row, anon_vmas)
+        __vma_link(machine, vma)
+        vm_stat_account(machine, mm.pid, row.flags, row.end - row.start >> PAGE_SHIFT)
+
+
+def _give_anon_vma(machine: Machine, vma: int, row: VmaRow, anon_vmas: dict[int, int]) -> None:
+    """The anon_vma of a mapping of the program: a root, which all with the same number share."""
+    if not row.avid:
+        return
+    if row.avid not in anon_vmas:
+        anon_vmas[row.avid] = number = vm(machine).next_anon_vma
+        anon_vma_alloc(machine, number, number, number)
+    set_anon_vma(machine, vma, anon_vmas[row.avid])
+    anon_vma_chain_link(machine, vma, anon_vmas[row.avid])
+    add_degree(machine, anon_vmas[row.avid], 1)
