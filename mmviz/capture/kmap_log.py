@@ -27,11 +27,11 @@ from ..mm import highmem_events as ev
 from ..mm.highmem import page_address
 from ..mm.highmem_32 import kmap, kmap_atomic, kunmap, kunmap_atomic
 from ..mm.init_32 import Windows
+from ..mm.kmap_pte import permanent_kmaps_init, set_kmap_pte
 from ..mm.machine import Machine
 from ..mm.pkmap import (
     kmap_init,
     kmap_part,
-    set_kmap_pte,
     set_last_pkmap_nr,
     set_page_address,
     set_pkmap_count,
@@ -96,6 +96,7 @@ class KmapLog:
         machine = self.capture.machine()
         windows = self.windows()
         kmap_init(machine, *windows)
+        permanent_kmaps_init(machine)
         set_last_pkmap_nr(machine, self.head["last_pkmap_nr"])
         known = {windows.pkmap_nr(page["va"]): page["pfn"] for page in self.pages if windows.in_pkmap(page["va"])}
         strangers = _strangers(machine, {page["pfn"] for page in self.pages})

@@ -11,6 +11,7 @@ from dataclasses import replace
 from ..kernel import I386, PAGE_SHIFT
 from .boot import boot
 from .init_32 import MAX_DMA_PFN, LowHigh, Split, find_low_pfn_range
+from .kmap_pte import permanent_kmaps_init
 from .machine import Machine
 from .pkmap import kmap_init
 
@@ -61,7 +62,9 @@ def _with_windows(sizes: Sequence[tuple[str, int, int]], cpus: int, split: Split
                   slots: int | None = None) -> Machine:
     if not 1 <= cpus <= split.nr_cpus:
         raise ValueError(f"cpus must be 1 to {split.nr_cpus} (NR_CPUS of the build), got {cpus}")
-    config = replace(I386, page_offset=split.page_offset, pageblock_order=9 if split.pae else 10)
+    config = replace(I386, page_offset=split.page_offset, pageblock_order=9 if split.pae else 10,
+                     geometry="i386 PAE" if split.pae else "i386")
     machine = boot(sizes, cpus=[0] * cpus, config=config)
     kmap_init(machine, *split.windows(low, slots))
+    permanent_kmaps_init(machine)
     return machine

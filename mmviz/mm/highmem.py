@@ -17,16 +17,15 @@ Left out: kmap_lock, cache colouring (not on x86), kmap_high_get (not on x86).
 from __future__ import annotations
 
 from ..errors import KernelBug
-from ..kernel import PAGE_SHIFT, PAGE_SIZE
+from ..kernel import PAGE_SHIFT
 from ..trace import mirrors
 from . import highmem_events as ev
+from .kmap_pte import clear_kmap_pte, kmap_pte_pfn, set_kmap_pte
 from .machine import Machine
 from .page_ref import page_zone
 from .pkmap import (
     add_wait_queue,
-    clear_kmap_pte,
     kmap_part,
-    set_kmap_pte,
     set_last_pkmap_nr,
     set_page_address,
     set_pkmap_count,
@@ -100,7 +99,7 @@ def kmap_to_page(machine: Machine, vaddr: int) -> int | None:
     """
     kmap = kmap_part(machine)
     if kmap.windows.in_pkmap(vaddr) or kmap.windows.in_fixmap(vaddr):
-        return kmap.pte.get(vaddr & -PAGE_SIZE)
+        return kmap_pte_pfn(machine, vaddr)
     pfn = (vaddr - machine.config.page_offset) >> PAGE_SHIFT
     if pfn < 0 or is_highmem(page_zone(machine, pfn)):
         raise ValueError(f"vaddr must be in a kmap window or in the direct map, got {vaddr:#x}")
@@ -177,8 +176,10 @@ def flush_all_zero_pkmaps(machine: Machine) -> None:
         machine.trace.emit(ev.ZeroPkmapsSought(len(found)))
     for nr in found:
         vaddr = kmap.windows.pkmap_addr(nr)
+        pfn = kmap_pte_pfn(machine, vaddr)
+        if pfn is None:
+            raise KernelBug(f"slot {nr} is mapped, and its entry is empty: BUG() (mm/highmem.c:flush_all_zero_pkmaps)")
         set_pkmap_count(machine, nr, 0)
-        pfn = kmap.pte[vaddr]
         clear_kmap_pte(machine, vaddr)
         set_page_address(machine, pfn, 0)
     if found:

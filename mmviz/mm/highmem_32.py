@@ -21,17 +21,16 @@ from ..trace import mirrors
 from . import events
 from . import highmem_events as ev
 from .highmem import kmap_high, kmap_to_page, kunmap_high, page_address
+from .kmap_pte import clear_kmap_pte, kmap_pte_pfn, set_kmap_pte
 from .machine import Machine
 from .mmzone import Zone
 from .page_ref import page_zone
 from .pkmap import (
-    clear_kmap_pte,
     kmap_atomic_idx_pop,
     kmap_atomic_idx_push,
     kmap_part,
     pagefault_disable,
     pagefault_enable,
-    set_kmap_pte,
 )
 from .watermark import is_highmem
 
@@ -163,7 +162,7 @@ def __check_slot(machine: Machine, cpu: int) -> None:
     if machine.strict and depth >= kmap.windows.km_type_nr:
         raise KernelBug(f"kmap_atomic nested {depth + 1} deep on CPU {cpu}, KM_TYPE_NR is {kmap.windows.km_type_nr}; a "
                         "v5.4 without DEBUG_HIGHMEM would take a slot of the next CPU")
-    if vaddr in kmap.pte:
+    if kmap_pte_pfn(machine, vaddr) is not None:
         raise KernelBug(f"the fixmap slot {vaddr:#x} is in use: BUG() (arch/x86/mm/highmem_32.c:kmap_atomic_prot)")
 
 

@@ -41,21 +41,6 @@ class SetPkmapCount(Event):
 
 
 @event
-class SetKmapPte(Event):
-    """The page-table entry of a window address was set."""
-
-    vaddr: int
-    pfn: int
-
-
-@event
-class ClearKmapPte(Event):
-    """The page-table entry of a window address was cleared."""
-
-    vaddr: int
-
-
-@event
 class SetPageAddress(Event):
     """A page got an address in the hash table, or lost it (0)."""
 

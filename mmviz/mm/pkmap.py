@@ -10,8 +10,9 @@
       kmap_atomic_idx[cpu]       how many slots of its fixmap a CPU uses
       pagefault_disabled[cpu]    how many reasons there are not to sleep
 
-A primitive makes one change and reports it; everything else (highmem.py) decides, and calls primitives. The part comes
-into being with the first change: who looks only gets the state that a kernel has after boot.
+What the addresses show is in the kernel's page tables (kmap_pte.py). A primitive makes one change and reports it;
+everything else (highmem.py) decides, and calls primitives. The part comes into being with the first change: who looks
+only gets the state that a kernel has after boot.
 """
 from __future__ import annotations
 
@@ -41,7 +42,6 @@ class Kmap:
     pkmap_map_wait: list[int] = field(default_factory=list)
     kmap_atomic_idx: list[int] = field(default_factory=list)
     pagefault_disabled: list[int] = field(default_factory=list)
-    pte: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.pkmap_count = self.pkmap_count or [0] * self.windows.last_pkmap
@@ -61,7 +61,7 @@ class Kmap:
         """A copy that shares nothing."""
         return Kmap(self.windows, self.cpus, self.pkmap_count[:], self.last_pkmap_nr, dict(self.page_address_maps),
                     {bucket: slots[:] for bucket, slots in self.page_address_htable.items()}, self.pkmap_map_wait[:],
-                    self.kmap_atomic_idx[:], self.pagefault_disabled[:], dict(self.pte))
+                    self.kmap_atomic_idx[:], self.pagefault_disabled[:])
 
     def to_dict(self) -> dict[str, Any]:
         """The state as plain data; the counts of most slots are 0, and only the others are written."""
@@ -71,7 +71,7 @@ class Kmap:
             "page_address_maps": sorted(map(list, self.page_address_maps.items())),
             "page_address_htable": [[b, self.page_address_htable[b]] for b in sorted(self.page_address_htable)],
             "pkmap_map_wait": self.pkmap_map_wait, "kmap_atomic_idx": self.kmap_atomic_idx,
-            "pagefault_disabled": self.pagefault_disabled, "pte": sorted(map(list, self.pte.items())),
+            "pagefault_disabled": self.pagefault_disabled,
         }
 
     @classmethod
@@ -79,8 +79,7 @@ class Kmap:
         """The Kmap that `to_dict` described."""
         kmap = cls(Windows(*saved["windows"]), saved["cpus"], [], saved["last_pkmap_nr"],
                    dict(saved["page_address_maps"]), {b: slots[:] for b, slots in saved["page_address_htable"]},
-                   saved["pkmap_map_wait"][:], saved["kmap_atomic_idx"][:], saved["pagefault_disabled"][:],
-                   dict(saved["pte"]))
+                   saved["pkmap_map_wait"][:], saved["kmap_atomic_idx"][:], saved["pagefault_disabled"][:])
         for nr, count in saved["pkmap_count"]:
             kmap.pkmap_count[nr] = count
         return kmap
@@ -131,20 +130,6 @@ def set_pkmap_count(machine: Machine, nr: int, count: int) -> None:
     _own(machine).pkmap_count[nr] = count
     if machine.on:
         machine.trace.emit(ev.SetPkmapCount(nr, count))
-
-
-def set_kmap_pte(machine: Machine, vaddr: int, pfn: int) -> None:
-    """set_pte: the window address shows this page from here on."""
-    _own(machine).pte[vaddr] = pfn
-    if machine.on:
-        machine.trace.emit(ev.SetKmapPte(vaddr, pfn))
-
-
-def clear_kmap_pte(machine: Machine, vaddr: int) -> None:
-    """pte_clear: the window address shows nothing."""
-    _own(machine).pte.pop(vaddr, None)
-    if machine.on:
-        machine.trace.emit(ev.ClearKmapPte(vaddr))
 
 
 @mirrors("mm/highmem.c")
@@ -218,8 +203,7 @@ def pagefault_enable(machine: Machine, cpu: int) -> None:
 
 KMAP_PRIMITIVES: dict[type[Event], Callable[..., Any]] = {
     ev.KmapInit: kmap_init, ev.SetLastPkmapNr: set_last_pkmap_nr, ev.SetPkmapCount: set_pkmap_count,
-    ev.SetKmapPte: set_kmap_pte, ev.ClearKmapPte: clear_kmap_pte, ev.SetPageAddress: set_page_address,
-    ev.AddWaitQueue: add_wait_queue, ev.WakeUp: wake_up,
+    ev.SetPageAddress: set_page_address, ev.AddWaitQueue: add_wait_queue, ev.WakeUp: wake_up,
     ev.KmapAtomicIdxPush: kmap_atomic_idx_push, ev.KmapAtomicIdxPop: kmap_atomic_idx_pop,
     ev.PagefaultDisable: pagefault_disable, ev.PagefaultEnable: pagefault_enable,
 }

@@ -56,8 +56,6 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "KmapInit": "The windows are set up: {last_pkmap} slots of kmap from {pkmap_base:#x} on, all free.",
     "SetLastPkmapNr": "The hand moves to slot {nr}.",
     "SetPkmapCount": _set_count,
-    "SetKmapPte": "The entry of address {vaddr:#x} now shows page {pfn:#x}.",
-    "ClearKmapPte": "The entry of address {vaddr:#x} is cleared: whoever uses it now, faults.",
     "SetPageAddress": _set_address,
     "AddWaitQueue": "Every slot has users: the task that wants page {pfn:#x} sleeps on pkmap_map_wait.",
     "WakeUp": "A slot has lost its last user: all who sleep for one are woken, and begin anew.",

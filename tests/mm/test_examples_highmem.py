@@ -129,8 +129,8 @@ class TestWhereLowMemoryEnds:
         assert find_low_pfn_range(0x373FE, self.split) == (0x373FE, 0x373FE)
         assert find_low_pfn_range(0x373FF, self.split) == (0x373FE, 0x373FF)
 
-    @pytest.mark.parametrize("asked, low", [(0x4000, 0x1C000), (0x1C000, 0x4000), (0x1C001, 0x20000), (0x20000, 0x20000),
-                                            (0, 0x20000)])
+    @pytest.mark.parametrize("asked, low", [(0x4000, 0x1C000), (0x1C000, 0x4000), (0x1C001, 0x20000),
+                                            (0x20000, 0x20000), (0, 0x20000)])
     def test_some_is_made_high(self, asked, low):
         assert find_low_pfn_range(0x20000, self.split, asked) == (low, 0x20000)
 
