@@ -8,6 +8,7 @@ import gzip
 import re
 from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 
 import mmviz as mv
 from mmviz.kernel import DATA
@@ -19,9 +20,9 @@ GRAPHS = DATA / "captures" / "m512graph_noinline"
 ROOT = "__alloc_pages_nodemask"
 
 
-def graph(name: str) -> Tree:
+def graph(name: str, folder: Path = GRAPHS) -> Tree:
     """The calls of a function_graph trace; compiler suffixes such as .isra.0 dropped."""
-    lines = gzip.decompress((GRAPHS / f"{name}.graph.gz").read_bytes()).decode().splitlines()
+    lines = gzip.decompress((folder / f"{name}.graph.gz").read_bytes()).decode().splitlines()
     calls = (re.match(r"[^|]*\|  ( *)([\w.]+)(?: \[\w+\])?\(\)", line) for line in lines)
     return [(len(call[1]) // 2, call[2].split(".")[0]) for call in calls if call]
 
@@ -132,3 +133,20 @@ def test_zeroing_has_the_kernels_call_tree() -> None:
     ours, theirs = common(below(narrated(rec), "get_zeroed_page"), below(graph("G_call_zero"), "get_zeroed_page"))
     assert ours == theirs
     assert "kernel_init_free_pages" in {name for _, name in ours}
+
+
+def test_kmap_has_the_kernels_call_tree() -> None:
+    theirs = below(graph("G32_call_kmap", DATA / "captures" / "m1536i386"), "calls")
+    machine = mv.i386()
+    mv.alloc_pages(machine, mv.GFP_HIGHUSER, 0)
+    with mv.record(machine) as rec:
+        pfn = mv.alloc_pages(machine, mv.GFP_HIGHUSER, 0)
+        mv.kmap(machine, pfn)
+        mv.kunmap(machine, pfn)
+        mv.kunmap_atomic(machine, mv.kmap_atomic(machine, pfn))
+        mv.__free_pages(machine, pfn, 0)
+    ours, theirs = common(narrated(rec), [(depth - 1, name) for depth, name in theirs[1:]])
+    assert ours == theirs
+    assert [name for _, name in ours if "map" in name or "page_address" in name] == [
+        "kmap", "kmap_high", "page_address", "set_page_address", "kunmap", "kunmap_high", "page_address", "kmap_atomic",
+        "kmap_atomic_prot", "__kunmap_atomic"]

@@ -197,7 +197,10 @@ def replay_kmap(log: KmapLog) -> KmapScore:
         If an op makes no sense: an unknown kind, a missing field, a page that the log does not have.
     """
     began, score = perf_counter(), KmapScore(log.capture.name)
-    machine = log.machine()
+    try:
+        machine = log.machine()
+    except (KeyError, ValueError) as error:
+        raise CaptureError(f"{log.name}: the first line lacks what a machine needs: {error!r}") from error
     heard: list[Any] = []
     with machine.trace.listen(heard.append):
         for op in log.ops:
