@@ -48,7 +48,10 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "draw_pcp": "mmviz.draw.pcp:draw_pcp", "draw_watermarks": "mmviz.draw.watermarks:draw_watermarks",
     "draw_calls": "mmviz.draw.calls:draw_calls", "outline": "mmviz.draw.calls:outline",
     "draw_map": "mmviz.draw.map:draw_map",
+    "draw_pkmap": "mmviz.draw.pkmap:draw_pkmap", "draw_fixmap": "mmviz.draw.fixmap:draw_fixmap",
+    "draw_address_space": "mmviz.draw.address_space:draw_address_space",
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
+    "KmapPanel": "mmviz.explore.kmap_panel:KmapPanel",
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
     "check": "mmviz.explore.exercise:check",
 }

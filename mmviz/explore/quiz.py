@@ -17,8 +17,10 @@ from typing import Any
 import anywidget
 import traitlets
 
+from ..draw.fixmap import draw_fixmap
 from ..draw.free_area import draw_free_area
 from ..draw.map import draw_map
+from ..draw.pkmap import draw_pkmap
 from ..draw.scene import Scene
 from ..draw.watermarks import draw_watermarks
 from ..trace import Recording, Step
@@ -29,6 +31,8 @@ from .quiz_page import clickable, form, reply, verdict, words
 from .stepper import Draw, Stepper
 
 PICTURES = {"zone_serves": draw_map, "watermark": draw_watermarks, "next_node": draw_watermarks}
+WHOLE = {  # pictures that are of no zone
+    "kmap_slot": draw_pkmap, "kmap_sweep": draw_pkmap, "kmap_sleep": draw_pkmap, "kmap_nested": draw_fixmap}
 SHOW_STEP = {"half_back", "merge", "head_or_tail", "next_node"}  # where the step before is part of the question
 
 
@@ -41,7 +45,8 @@ class Quiz(anywidget.AnyWidget):
         What happened; or the kind of question, to get a new small machine for each.
     ask : str or Event class, or several, optional
         What to ask about a recording: "order_found", "block_taken", "half_back", "merge", "head_or_tail", "pcp_fill",
-        "zone_serves", "watermark", "steal", "next_node"; or the event, as in ``AddToFreeArea``. All if not given.
+        "zone_serves", "watermark", "steal", "next_node", "kmap_slot", "kmap_sweep", "kmap_sleep", "kmap_nested";
+        or the event, as in ``AddToFreeArea``. All if not given.
     seed : int
         0 to 999,999,999: the machine, and the order of the options.
     draw : callable, optional
@@ -188,6 +193,8 @@ class Quiz(anywidget.AnyWidget):
     def _picture(self, state: Any, step: Step | None) -> Scene:
         if self._draw is not None:
             return self._draw(state, step)
+        if self._question.kind in WHOLE:
+            return WHOLE[self._question.kind](state, step)
         name, nid = self._question.zone
         return partial(PICTURES.get(self._question.kind, draw_free_area), zone=name, nid=nid)(state, step)
 
