@@ -50,6 +50,8 @@ class OperationList:
     operations : list of Operation
     bits : int
         64 or 32.
+    lines : int
+        Of the list, comments included.
     log : Log or None
     dumps : dict of (str, int) to Dump, or None
         By process and line.
@@ -58,6 +60,7 @@ class OperationList:
     name: str
     operations: list[Operation]
     bits: int
+    lines: int
     log: Log | None = None
     dumps: dict[tuple[str, int], Dump] | None = None
 
@@ -72,14 +75,15 @@ def load_operations(path: str | Path) -> OperationList:
     """
     path = Path(path)
     log_path, dump_path = path.with_suffix(".log"), path.with_suffix(".text.gz")
-    operations = parse_ops(_read_plain(path), path.name)
+    text = _read_plain(path)
+    operations, lines = parse_ops(text, path.name), len(text.splitlines())
     if log_path.exists() != dump_path.exists():
         there, missing = (log_path, dump_path) if log_path.exists() else (dump_path, log_path)
         raise CaptureError(f"{missing}: must stand beside {there.name}")
     if not log_path.exists():
-        return OperationList(path.name, operations, bits_of(operations))
+        return OperationList(path.name, operations, bits_of(operations), lines)
     log = parse_log(_read_plain(log_path), log_path.name)
-    return OperationList(path.name, operations, log.bits, log, parse_dumps(read_text(dump_path), dump_path.name))
+    return OperationList(path.name, operations, log.bits, lines, log, parse_dumps(read_text(dump_path), dump_path.name))
 
 
 def _read_plain(path: Path) -> str:
@@ -167,8 +171,8 @@ def compare_results(source: OperationList, run: Run, score: Score) -> None:
         if operation.word == "step":
             continue
         line = operation.line
-        predicted = " ".join(run.results.get(line, ("", "nothing")))
-        truth = " ".join(log.results.get(line, ("", "nothing"))) if line not in closes else log.done.get(closes[line])
+        predicted = " ".join(run.results.get(line, ("nothing",))).strip()
+        truth = " ".join(log.results.get(line, ("nothing",))) if line not in closes else log.done.get(closes[line])
         score.add("results", f"line {line}", operation.text, predicted, truth)
         if operation.word in ("read", "write"):
             score.add("touches", f"line {line}", operation.text, predicted, truth)
@@ -247,14 +251,14 @@ def replay_operations(source: OperationList) -> Score:
     began = perf_counter()
     machine = boot_for(source.bits)
     first = source.dumps["p0", 0] if source.dumps else None
-    run = Run(machine, start_process(machine, first), source.operations, source.bits)
+    run = Run(machine, start_process(machine, first), source.operations, source.bits, source.lines)
     run_all(run)
     score = Score(source.name, len(run.dumps), results=list(run.lines()), compared=source.log is not None)
     if source.log is not None and source.dumps is not None:
         compare_results(source, run, score)
         for place, predicted in run.dumps.items():
             if place not in source.dumps:
-                raise CaptureError(f"{source.name}: the dumps must hold the step of process {place[0]}, line {place[1]}")
+                raise CaptureError(f"{source.name}: the dumps must hold the step of {place[0]}, line {place[1]}")
             compare_step(predicted, source.dumps[place], score)
         compare_pinned(source, run, score)
     score.seconds = perf_counter() - began

@@ -44,8 +44,8 @@ class PteRow(NamedTuple):
     bits: str
     kind: str
     mapcount: int
-    count: int
-    index: int
+    refs: int
+    pgoff: int
     data: int
     pfn: int
 
@@ -172,7 +172,7 @@ def _pte(dump: Dump, line: str) -> None:
         raise ValueError("an entry must be 'pte[index] va=.. val=.. pfn=.. FLAGS page: ..', below its table")
     page = pinned_page(line)
     dump.ptes[page.vaddr] = PteRow((*dump.path, int(match["index"])), match["bits"], page.kind, page.mapcount,
-                                   page.count, page.index, page.data, page.pfn)
+                                   page.refs, page.pgoff, page.data, page.pfn)
 
 
 def _outside(dump: Dump, line: str) -> None:

@@ -79,6 +79,7 @@ class Run:
     start: Start
     operations: Sequence[Operation]
     bits: int
+    last_line: int
     results: dict[int, tuple[str, str]] = field(default_factory=dict)
     pages: dict[int, list[PinnedPage]] = field(default_factory=dict)
     dumps: dict[tuple[str, int], Dump] = field(default_factory=dict)
@@ -97,12 +98,7 @@ def run_all(run: Run) -> None:
     """Run the whole list in the first process, and put what is still held, as the program does at its end."""
     first = Process("p0", run.start.mm)
     _run_block(run, first, iter(run.operations), "")
-    _step_end(run, first)
-
-
-def _step_end(run: Run, process: Process) -> None:
-    last = run.operations[-1].line if run.operations else 0
-    _do(run, process, Operation(last + 1, "gup-put", (), "gup-put"))
+    _do(run, first, Operation(run.last_line + 1, "gup-put", (), "gup-put"))
 
 
 def _run_block(run: Run, process: Process, operations: Iterator[Operation], until: str) -> None:

@@ -1,7 +1,7 @@
 """An address space of a Machine as a Dump: the same rows that the kernel module prints, so that the two compare.
 
 The module drains the per-CPU pagevecs before it reads the counts, and so does the caller of `dump_of`. Entries of the
-program itself are tables only: which of its pages were touched is not in a capture, and nothing in a list depends on it.
+program itself are tables only: which of its pages were touched is not in a capture, and no operation depends on it.
 """
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _read_table(machine: Machine, dump: Dump, path: tuple[int, ...], first: int,
         if low <= vaddr < high:
             pfn = pte_pfn(geometry, entry)
             page = page_of(machine, vaddr, pfn)
-            dump.ptes[vaddr] = PteRow((*path, index), bits_of(geometry, entry), page.kind, page.mapcount, page.count,
-                                      page.index, page.data, pfn)
+            dump.ptes[vaddr] = PteRow((*path, index), bits_of(geometry, entry), page.kind, page.mapcount, page.refs,
+                                      page.pgoff, page.data, pfn)
 
 
 def bits_of(geometry: Geometry, entry: int) -> str:

@@ -92,7 +92,8 @@ def _strip(geometry: Geometry, vaddr: int, y: float, event: Event | None) -> lis
     marks: list[Mark] = [Text(f"{name} name", TEXT, MARGIN, y + 34, name)]
     if vaddr > geometry.word:
         fits = f"does not fit: an address has {geometry.bits} bits"
-        return [*marks, Rect(f"{name} refused", REFUSED, RIGHT - 32 * BIT, y + 13, 32 * BIT, TALL, label=fits, words=fits)]
+        return [*marks, Rect(f"{name} refused", REFUSED, RIGHT - 32 * BIT, y + 13, 32 * BIT, TALL, label=fits,
+                             words=fits)]
     written = SETS.get(type(event).__name__) if event is not None else None
     highest = geometry.levels[0].shift + geometry.levels[0].ptrs.bit_length() - 1
     if highest < geometry.bits:

@@ -93,12 +93,13 @@ def _table(state: Machine, geometry: Geometry, found: WalkStep, x: float, slot: 
         if step and 0 <= index <= last:
             marks.append(Rect(f"{key} {index}", free("U") if index in table else BOX, x,
                               MIDDLE + step * CELL - (GAP if step < 0 else 0), width, CELL,
-                              label=f"[{index}]", tip=f"{found.level}[{index}]\n{bit_names(geometry, table.get(index, 0))}"))
+                              label=f"[{index}]",
+                              tip=f"{found.level}[{index}]\n{bit_names(geometry, table.get(index, 0))}"))
     bits = bit_names(geometry, found.entry)
-    said = f"{found.level}[{found.index}] of frame {found.table:#x}: {bits}"
+    said = f"{found.level}[{found.index}] of frame {found.table:#x}: {bits}{', written now' if written else ''}"
     marks.append(Rect(f"{key} {found.index}", TABLE if found.entry else HOLE, x, MIDDLE, width, CELL,
-                      label=f"[{found.index}]", touched=True, tip=f"{found.level}[{found.index}]\n{found.entry:#x}\n{bits}",
-                      words=said + (", written now" if written else "")))
+                      label=f"[{found.index}]", touched=True,
+                      tip=f"{found.level}[{found.index}]\n{found.entry:#x}\n{bits}", words=said))
     words = bits.split()
     for line in range(0, len(words), 3):
         marks.append(Text(f"{key} bits {line}", MUTED, x, FOOT + 18 + line * 5,

@@ -74,7 +74,7 @@ def test_a_log_is_read(capture_path):
     log = parse_log(text_of(capture_path, "H14_gup.log"), "x.log")
     assert log.results[2] == ("p0", "0x100000000") and log.results[7] == ("p0", "8")
     assert log.done == {62: "p0.1"} and log.results[64] == ("p0.1", "4")
-    assert [(page.count, page.after_put, page.kind) for page in log.pages[7][:2]] == [(2, 1, "anon"), (8, 7, "zero")]
+    assert [(page.refs, page.after_put, page.kind) for page in log.pages[7][:2]] == [(2, 1, "anon"), (8, 7, "zero")]
     assert log.pages[11] == [] and log.results[11] == ("p0", "-14")
     kept = parse_log(text_of(capture_path, "H08_fork.log"), "x.log")
     assert kept.done[30] == "p0.2 kept" and kept.done[41] == ""
