@@ -149,7 +149,9 @@ class Score:
         return " ".join([head, *(f"{column}={self.exact[column]}/{self.total[column]}" for column in COLUMNS)])
 
     def lines(self) -> Iterator[str]:
-        """What --verbose prints below the score: each miss."""
+        """What --verbose prints below the score: each miss; or the results, if nothing was compared."""
+        if not self.compared:
+            yield from self.results
         for miss in self.misses:
             yield f"{miss.where}, {miss.what}: predicted {_short(miss.predicted)}, truth {_short(miss.truth)}"
 

@@ -84,4 +84,4 @@ def page_of(machine: Machine, vaddr: int, pfn: int) -> PinnedPage:
     mapping = state.mapping.get(pfn)
     kind = "zero" if pfn == state.zero_pfn else mapping.kind if mapping else "none"
     return PinnedPage(vaddr, page_count(machine, pfn), state.mapcount.get(pfn, 0), kind,
-                      mapping.index if mapping else 0, state.data.get(pfn, 0), None, pfn)
+                      mapping.pgoff if mapping else 0, state.data.get(pfn, 0), None, pfn)

@@ -3,6 +3,7 @@
     0x1004  anon   refs 3   [m][m][p]      mapped twice, pinned once
     0x1005  file   refs 2   [m][c]         mapped once, in the page cache
     0x1006  anon   refs 2   [m][v]         mapped once, and on its way to an LRU list
+    zero           refs 2   [k][p]         the kernel's own, pinned once
 
 A page is free when the last reference is gone, and not before. Every mapping holds one (mapcount counts those alone),
 the page cache holds one, a per-CPU pagevec holds one for a while. What is left over are pins: get_user_pages took them,
@@ -23,7 +24,8 @@ ROW, CHIP, LEFT = 26.0, 22.0, 250.0
 MOST = 16  # pages in one picture
 LOOKS: dict[str, tuple[Meaning, str]] = {  # holder -> how its reference looks, and what is said of it
     "m": (used("M"), "a mapping"), "c": (free("M"), "the page cache"),
-    "v": (pcp("M"), "a pagevec, until it is drained"), "p": (RECLAIM, "a pin, or another holder in the kernel")}
+    "v": (pcp("M"), "a pagevec, until it is drained"), "k": (used(), "the kernel itself"),
+    "p": (RECLAIM, "a pin: somebody must put it")}
 
 
 class Held(NamedTuple):
@@ -39,7 +41,12 @@ class Held(NamedTuple):
     @property
     def pins(self) -> int:
         """References that nobody of the others explains."""
-        return max(0, self.refs - self.mapped - self.cached - self.in_pagevec)
+        return max(0, self.refs - self.mapped - self.cached - self.in_pagevec - self.kernels)
+
+    @property
+    def kernels(self) -> int:
+        """The first reference of the zero page, and of a frame that a driver has: the kernel keeps it."""
+        return int(self.kind in ("zero", "special") and self.refs > 0)
 
 
 def draw_refcounts(state: Machine, step: Step | None = None, *, pfns: list[int] | None = None) -> Scene:
@@ -61,7 +68,7 @@ def draw_refcounts(state: Machine, step: Step | None = None, *, pfns: list[int] 
     shown = [held(state, pfn) for pfn in (frames_of(state, step) if pfns is None else pfns)]
     marks: list[Mark] = [
         Text("title", STRONG, MARGIN, 24, "Who holds each page"),
-        Text("remark", MUTED, MARGIN, 42, "m: a mapping, c: the page cache, v: a pagevec, p: a pin to be put")]
+        Text("remark", MUTED, MARGIN, 42, "m: a mapping, c: the page cache, v: a pagevec, k: the kernel, p: a pin")]
     for i, page in enumerate(shown[:MOST]):
         marks += _row(page, HEAD + i * ROW, getattr(event_of(step), "pfn", None) == page.pfn)
     if len(shown) > MOST:
@@ -84,15 +91,16 @@ def held(state: Machine, pfn: int) -> Held:
     vm = vm_of(state)
     mapping = vm.mapping.get(pfn)
     inode = vm.inode.get(mapping.owner) if mapping is not None and mapping.kind == "file" else None
-    cached = int(mapping is not None and inode is not None and inode.pages.get(mapping.index) == pfn)
+    cached = int(mapping is not None and inode is not None and inode.pages.get(mapping.pgoff) == pfn)
     waiting = sum(pages.count(pfn) for pages in vm.pagevec.values())
     return Held(pfn, page_kind(state, 0, pfn), references(state, pfn), vm.mapcount.get(pfn, 0), cached, waiting)
 
 
 def said(page: Held) -> str:
     """One page in words."""
-    parts = [f"{page.mapped} by mappings"] * bool(page.mapped) + ["1 by the page cache"] * page.cached
-    parts += [f"{page.in_pagevec} by a pagevec"] * bool(page.in_pagevec) + [f"{page.pins} by pins"] * bool(page.pins)
+    counts = ((page.kernels, "the kernel itself"), (page.mapped, "mappings"), (page.cached, "the page cache"),
+              (page.in_pagevec, "a pagevec"), (page.pins, "pins"))
+    parts = [f"{count} by {holder}" for count, holder in counts if count]
     return f"frame {page.pfn:#x} has {page.refs} references: {', '.join(parts) or 'none is known'}"
 
 
@@ -105,8 +113,8 @@ def _row(page: Held, y: float, touched: bool) -> list[Mark]:
         Text(f"{key} kind", MUTED, MARGIN + 86, y + 15, WORDS[page.kind]),
         Text(f"{key} count", TEXT if page.refs else NUMBER, LEFT - 12, y + 15, f"{page.refs}", anchor="end")]
     if page.refs < page.mapped:
-        marks.append(Rect(f"{key} short", REFUSED, RIGHT - 190, y, 190, CHIP, label="fewer references than mappings"))
-    holders = "m" * page.mapped + "c" * page.cached + "v" * page.in_pagevec + "p" * page.pins
+        marks.append(Rect(f"{key} short", REFUSED, RIGHT - 240, y, 240, CHIP, label="fewer references than mappings"))
+    holders = "k" * page.kernels + "m" * page.mapped + "c" * page.cached + "v" * page.in_pagevec + "p" * page.pins
     room = int((RIGHT - 60 - LEFT) / (CHIP + 2))
     for i, holder in enumerate(holders[:room]):
         meaning, what = LOOKS[holder]

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..kernel import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
+from ..mm import vm_events as ev
 from ..mm.geometry import Geometry, Level, geometry_of
 from ..mm.machine import Machine
 from ..mm.mm_types import INIT_MM, MmStruct, Vm, VmAreaStruct
 from ..mm.pgtable import pmd_large, pte_pfn, pte_special
-from ..trace import Step
+from ..trace import Event, Step
 from .reading import event_of
 from .style import used
 
@@ -25,6 +26,7 @@ TABLE = used("U")
 KINDS = {"anon": used("M"), "file": used("M"), "zero": used(), "special": used()}
 WORDS = {"anon": "anonymous page", "file": "page of a file", "zero": "the zero page",
          "special": "frame of no struct page"}
+SETS = (ev.SetPgd, ev.SetP4d, ev.SetPud, ev.SetPmd, ev.SetPteAt)  # by level, top first
 FLAGS = {  # the letters of a mapping's flags, as /proc/PID/smaps has them, and a few more
     0x100: "gd", 0x400: "pf", 0x2000: "lo", 0x4000: "io", 0x20000: "dc", 0x40000: "de", 0x100000: "ac",
     0x2000000: "wf", 0x4000000: "dd", 0x20000000: "hg",
@@ -102,6 +104,14 @@ def references(machine: Machine, pfn: int) -> int:
         if zone.zone_start_pfn <= pfn < zone.end_pfn:
             return zone.refcount.get(pfn, int(pfn in zone.allocated))
     return vm_of(machine).reserved.get(pfn, 1)
+
+
+def level_written(geometry: Geometry, event: Event | None) -> str:
+    """The level of the table that an event wrote an entry of, "" if none; a folded level is the one above it."""
+    place = next((i for i, kind in enumerate(SETS) if isinstance(event, kind)), -1)
+    while place > 0 and geometry.levels[place].folded:
+        place -= 1
+    return geometry.levels[place].name if place >= 0 else ""
 
 
 # ---------------------------------------------------------------- words

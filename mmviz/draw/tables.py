@@ -119,36 +119,28 @@ def _add_leaf(state: Machine, graph: nx.DiGraph[Node], table: Node, leaf: Node, 
 
 
 def _layout(state: Machine, graph: nx.DiGraph[Node], spaces: list[MmStruct]) -> dict[Node, tuple[float, float, float]]:
-    """Centre, top and width of each node: what has nothing below it side by side, in order; the others above that."""
+    """Centre, top and width of each node: what has nothing of its own below it side by side, the others above that.
+
+    A frame stands below the first table that points to it; so a tree keeps to itself, and only lines cross over.
+    """
     names = [level.name for level in geometry_of(state).levels if not level.folded]
     row = {name: i for i, name in enumerate([*names, "frame"])} | {"bundle": len(names)}
     order: list[Node] = []
     for space in spaces:
         order += [node for node in nx.dfs_preorder_nodes(graph, (names[0], space.pgd, 0))
-                  if not graph.out_degree(node) and node not in order]
+                  if not _own(graph, node) and node not in order]
     slot = min(92.0, (RIGHT - LEFT) / max(1, len(order)))
     centre = {node: LEFT + (i + 0.5) * slot for i, node in enumerate(order)}
     for node in reversed(list(nx.topological_sort(graph))):
         if node not in centre:
-            below = [centre[child] for child in graph.successors(node) if _is_first(graph, node, child)]
-            below = below or [centre[child] for child in graph.successors(node)]
+            below = [centre[child] for child in _own(graph, node)]
             centre[node] = sum(below) / len(below)
-    return {node: (x, TOP + row[node[0]] * ROW, min(74.0, slot - 5)) for node, x in _apart(centre, row, slot).items()}
+    return {node: (x, TOP + row[node[0]] * ROW, min(74.0, slot - 5)) for node, x in centre.items()}
 
 
-def _is_first(graph: nx.DiGraph[Node], node: Node, child: Node) -> bool:
-    """Whether a table is the first that points to what hangs below it; a shared frame stands below that one."""
-    return next(iter(graph.predecessors(child))) == node
-
-
-def _apart(centre: dict[Node, float], row: dict[str, int], slot: float) -> dict[Node, float]:
-    """Push nodes of one row apart, to the right, where two would overlap."""
-    found: dict[Node, float] = {}
-    last: dict[int, float] = {}
-    for node, x in sorted(centre.items(), key=lambda item: item[1]):
-        level = row[node[0]]
-        found[node] = last[level] = max(x, last.get(level, -1e9) + slot)
-    return found
+def _own(graph: nx.DiGraph[Node], node: Node) -> list[Node]:
+    """What a table is the first to point to."""
+    return [child for child in graph.successors(node) if next(iter(graph.predecessors(child))) == node]
 
 
 # ---------------------------------------------------------------- the picture
@@ -224,8 +216,8 @@ def _edges(graph: nx.DiGraph[Node], places: dict[Node, tuple[float, float, float
         key = f"{above[1]:#x} to {below[1]:#x} {below[2]:x}"
         marks.append(Line(f"edge {key}", LINK, x, y + TALL, x2, y2, touched=above in way and below in way,
                           tip=f"entries {', '.join(map(str, facts['index'][:8]))}"))
-        if width > 30 and len(facts["index"]) == 1 and _is_first(graph, above, below):
-            marks.append(Text(f"index {key}", MUTED, x2 + 5, y2 - 5, f"{facts['index'][0]}"))
+        if width > 30 and len(facts["index"]) == 1 and below in _own(graph, above):
+            marks.append(Text(f"index {key}", MUTED, x2 + 10, y2 - 5, f"{facts['index'][0]}"))
     return marks
 
 

@@ -21,7 +21,7 @@ from ..mm.pgtable import pte_protnone
 from ..trace import Step
 from .reading import HEAD, MARGIN, WIDTH, event_of
 from .reading import pages as page_words
-from .scene import Mark, Rect, Scene, Text
+from .scene import BLOCKS, Mark, Rect, Scene, Text
 from .spaces import FLAGS, KINDS, WORDS, PageIn, entries_of, grouped, page_kind, rights, size_words, space_of, vm_of
 from .style import BAND, BOX, CODE, MUTED, NUMBER, STRONG, TEXT, free
 
@@ -51,7 +51,7 @@ def draw_vmas(state: Machine, step: Step | None = None, *, mm: int | None = None
     marks: list[Mark] = [
         Text("title", STRONG, MARGIN, 24, f"The address space of {space.name}"),
         Text("remark", MUTED, MARGIN, 42, f"{space.map_count} mappings, {page_words(space.total_vm)}; "
-             f"VmPTE {space.pgtables_bytes >> 10} kB; a cell is a page")]
+             f"VmPTE {space.pgtables_bytes >> 10} kB")]
     y, above = HEAD, None
     for vma in reversed(shown):
         if above is not None and above > vma.vm_end:
@@ -88,8 +88,13 @@ def _row(state: Machine, vma: VmAreaStruct, y: float, touched: bool) -> list[Mar
         Text(f"{key} rights", CODE, LEFT + BAR + 20, y + 15, rights(vma)),
         Text(f"{key} size", MUTED, LEFT + BAR + 20, y + 33, page_words(vma.vm_end - vma.vm_start >> PAGE_SHIFT)),
         Text(f"{key} backing", TEXT, LEFT + BAR + 104, y + 15, backing(state, vma)),
-        Text(f"{key} flags", MUTED, LEFT + BAR + 104, y + 33, flag_words(vma))]
+        Text(f"{key} flags", MUTED, LEFT + BAR + 104, y + 33, flag_words(vma) + _per_cell(vma))]
     return marks + list(_cells(state, vma, y))
+
+
+def _per_cell(vma: VmAreaStruct) -> str:
+    per = -(-(vma.vm_end - vma.vm_start >> PAGE_SHIFT) // CELLS)
+    return f"; a cell is {page_words(per)}" if per > 1 else ""
 
 
 def _cells(state: Machine, vma: VmAreaStruct, y: float) -> Iterator[Mark]:
@@ -107,9 +112,11 @@ def _cells(state: Machine, vma: VmAreaStruct, y: float) -> Iterator[Mark]:
             page = there[i]
             kind = page_kind(state, page.entry, page.pfn)
             meaning = free("M") if pte_protnone(page.entry) else KINDS[kind]
-            yield Rect(key, meaning, x, y + 4, width - 1, TALL - 8, label="", tip=_tip(page, kind, per))
+            yield Rect(key, meaning, x, y + 4, width - 1, TALL - 8, label="", layer=BLOCKS,
+                       tip=_tip(page, kind, per))
         else:
-            yield Rect(key, BOX, x, y + 4, width - 1, TALL - 8, label="", tip=f"{vaddr:#x}\nnothing there yet")
+            yield Rect(key, BOX, x, y + 4, width - 1, TALL - 8, label="", layer=BLOCKS,
+                       tip=f"{vaddr:#x}\nnothing there yet")
 
 
 def _tip(page: PageIn, kind: str, per: int) -> str:
