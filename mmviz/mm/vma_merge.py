@@ -42,7 +42,7 @@ def can_vma_merge_before(machine: Machine, vma: VmAreaStruct, vm_flags: int, ano
     """Can a range that ends where `vma` starts become the lower part of it?"""
     why = __unlike(vma, vm_flags, anon_vma, file, policy) or ("" if vma.vm_pgoff == vm_pgoff else "offset")
     if machine.on:
-        machine.trace.emit(ev.NeighbourChecked(vma.id, "below", why))
+        machine.trace.emit(ev.NeighbourChecked(vma.id, "down", why))
     return not why
 
 
@@ -53,7 +53,7 @@ def can_vma_merge_after(machine: Machine, vma: VmAreaStruct, vm_flags: int, anon
     follows = vma.vm_pgoff + vma_pages(vma) == vm_pgoff
     why = __unlike(vma, vm_flags, anon_vma, file, policy) or ("" if follows else "offset")
     if machine.on:
-        machine.trace.emit(ev.NeighbourChecked(vma.id, "above", why))
+        machine.trace.emit(ev.NeighbourChecked(vma.id, "up", why))
     return not why
 
 
