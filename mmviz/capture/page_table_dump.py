@@ -62,7 +62,7 @@ class Dump:
         pgtables_bytes, rss_*, cached_*, total_vm, locked_vm, data_vm, map_count.
     vmas : list of VmaRow
     tables : dict of tuple of int to int
-        Path of each PUD, PMD and PTE table -> its pfn.
+        Path of each table -> its pfn; the top table has the empty path.
     ptes : dict of int to PteRow
         By address; those of the test range alone.
     inside, outside : dict of str to int
@@ -143,6 +143,7 @@ def _ptdump(dump: Dump, line: str) -> None:
     else:
         pairs = dict(PAIRS.findall(line))
         dump.mm = {key: int(pairs[key]) for key in _MM}
+        dump.tables[()] = int(pairs["pgd_pfn"])
 
 
 def _vma(dump: Dump, line: str) -> None:

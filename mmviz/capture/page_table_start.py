@@ -57,7 +57,7 @@ def start_process(machine: Machine, dump: Dump | None) -> Start:
     mm = mm_alloc(machine, 1, "p0")
     assert mm is not None
     if dump is not None:
-        for path in sorted(dump.tables):
+        for path in sorted(dump.tables)[1:]:
             _make_table(machine, mm, path)
         _map_program(machine, mm, dump)
     file = shmem_file_setup(machine, "ptfile", FILE_PAGES)

@@ -28,8 +28,7 @@ def dump_of(machine: Machine, mm: MmStruct, label: str, proc: str, line: int) ->
     for kind, member in MEMBERS.items():
         dump.mm |= {f"rss_{kind}": mm.rss_stat[member], f"cached_{kind}": mm.rss_cached[member]}
     for path, vaddr, pfn in tables_of(machine, mm):
-        if path:
-            dump.tables[path] = pfn
+        dump.tables[path] = pfn
         if len(path) == depth(geometry_of(machine)) - 1:
             _read_table(machine, dump, path, vaddr, pfn)
     return dump
