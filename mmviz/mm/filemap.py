@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..kernel import PAGE_SHIFT
 from ..trace import mirrors
 from . import mmap_events as ev
-from .fault import alloc_set_pte
+from .file_fault import alloc_set_pte
 from .geometry import geometry_of
 from .mm_types import Inode, VmFault
 from .swap import get_page, put_page

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from ..kernel import PAGE_SHIFT, PAGE_SIZE, VM_LOCKED, VM_LOCKED_CLEAR_MASK, VM_SPECIAL, Errno
 from ..trace import mirrors
 from .find_vma import find_vma, refused
-from .gup import __mm_populate
 from .memory import vm_normal_page
 from .mm_types import MmStruct, PG_mlocked, VmAreaStruct
 from .pgtable import entries, entry
+from .populate import __mm_populate
 from .rmap import vma_next, vma_prev
 from .vm import clear_page_flag, set_vm_flags, vm
 from .vma import add_locked_vm

@@ -27,10 +27,10 @@ from ..kernel import (
 from ..trace import mirrors
 from .change_protection import change_protection
 from .find_vma import find_vma, refused
-from .gup import populate_vma_page_range
 from .mm_types import MmStruct, VmAreaStruct
 from .mmap import calc_vm_prot_bits, vma_set_page_prot
 from .overcommit import __vm_enough_memory
+from .populate import populate_vma_page_range
 from .rmap import vma_next, vma_prev
 from .vm import set_vm_flags
 from .vma import vm_stat_account

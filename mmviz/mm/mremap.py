@@ -23,18 +23,18 @@ from ..kernel import (
     VM_DONTEXPAND,
     VM_LOCKED,
     VM_MAYSHARE,
+    VM_PAT,
     VM_PFNMAP,
     VM_SHARED,
     Errno,
 )
 from ..trace import mirrors
 from .find_vma import find_vma, refused
-from .gup import __mm_populate
-from .memory import untrack_pfn_moved
 from .mm_types import MmStruct, VmAreaStruct
 from .move_page_tables import move_page_tables
 from .munmap import do_munmap
 from .overcommit import __vm_enough_memory
+from .populate import __mm_populate
 from .rmap import vma_next
 from .vm import set_vm_flags
 from .vma import add_locked_vm, vm_stat_account
@@ -196,3 +196,9 @@ def __unmap_moved(machine: Machine, vma: VmAreaStruct, addr: int, length: int, v
         upper = vma_next(vma) if split else None
         for part in [vma, upper] if upper else [vma]:
             set_vm_flags(machine, part.id, part.vm_flags | VM_ACCOUNT)
+
+
+@mirrors("arch/x86/mm/pat.c")
+def untrack_pfn_moved(machine: Machine, vma: VmAreaStruct) -> None:
+    """The pages of a driver's mapping moved: what is left of it is not watched for its cache mode any more."""
+    set_vm_flags(machine, vma.id, vma.vm_flags & ~VM_PAT)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from ..kernel import MAP_POPULATE, VM_LOCKED
 from ..trace import mirrors
-from .gup import __mm_populate
 from .mm_types import MmStruct
 from .mmap import calc_vm_flag_bits, do_mmap
+from .populate import __mm_populate
 
 if TYPE_CHECKING:
     from .machine import Machine
