@@ -16,6 +16,7 @@ some other high page stands in for it, and it is compared by its count.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -176,6 +177,13 @@ class KmapScore:
     misses: list[Miss] = field(default_factory=list)
     final: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    compared: bool = True  # a log has its answers beside it
+
+    def lines(self) -> Iterator[str]:
+        """What --verbose prints below the score: each miss, and what differs in the end."""
+        for miss in self.misses:
+            yield f"op {miss.number}, {miss.what}: predicted {miss.predicted}, truth {miss.truth}"
+        yield from self.final
 
     @property
     def perfect(self) -> bool:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -32,11 +33,12 @@ from typing import NamedTuple
 from ..errors import CaptureError
 from .load import read_text
 from .page_table_dump import Dump, parse_dumps
+from .page_table_frames import Frames, Row, allocations, said
 from .page_table_ops import Log, Operation, PinnedPage, bits_of, blocks, parse_log, parse_ops
 from .page_table_run import Run, run_all
 from .page_table_start import boot_for, start_process
 
-COLUMNS = ("results", "touches", "vmas", "tables", "ptes", "gup", "counts")
+COLUMNS = ("results", "touches", "vmas", "tables", "ptes", "gup", "counts", "frames")
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,22 @@ class OperationList:
     operations : list of Operation
     bits : int
         64 or 32.
+    lines : int
+        Of the list, comments included.
     log : Log or None
     dumps : dict of (str, int) to Dump, or None
         By process and line.
+    rows : list of Row, or None
+        The allocations of the trace beside it.
     """
 
     name: str
     operations: list[Operation]
     bits: int
+    lines: int
     log: Log | None = None
     dumps: dict[tuple[str, int], Dump] | None = None
+    rows: list[Row] | None = None
 
 
 def load_operations(path: str | Path) -> OperationList:
@@ -72,14 +80,16 @@ def load_operations(path: str | Path) -> OperationList:
     """
     path = Path(path)
     log_path, dump_path = path.with_suffix(".log"), path.with_suffix(".text.gz")
-    operations = parse_ops(_read_plain(path), path.name)
+    text = _read_plain(path)
+    operations, lines = parse_ops(text, path.name), len(text.splitlines())
     if log_path.exists() != dump_path.exists():
         there, missing = (log_path, dump_path) if log_path.exists() else (dump_path, log_path)
         raise CaptureError(f"{missing}: must stand beside {there.name}")
     if not log_path.exists():
-        return OperationList(path.name, operations, bits_of(operations))
+        return OperationList(path.name, operations, bits_of(operations), lines)
     log = parse_log(_read_plain(log_path), log_path.name)
-    return OperationList(path.name, operations, log.bits, log, parse_dumps(read_text(dump_path), dump_path.name))
+    dumps = parse_dumps(read_text(dump_path), dump_path.name)
+    return OperationList(path.name, operations, log.bits, lines, log, dumps, allocations(path))
 
 
 def _read_plain(path: Path) -> str:
@@ -142,10 +152,13 @@ class Score:
         head = f"{self.name} kind=page_table steps={self.steps}"
         if not self.compared:
             return f"{head} results={len(self.results)} NOT COMPARED: no .log and .text.gz beside it"
-        return " ".join([head, *(f"{column}={self.exact[column]}/{self.total[column]}" for column in COLUMNS)])
+        shown = [column for column in COLUMNS if column != "frames" or self.total[column]]
+        return " ".join([head, *(f"{column}={self.exact[column]}/{self.total[column]}" for column in shown)])
 
     def lines(self) -> Iterator[str]:
-        """What --verbose prints below the score: each miss."""
+        """What --verbose prints below the score: each miss; or the results, if nothing was compared."""
+        if not self.compared:
+            yield from self.results
         for miss in self.misses:
             yield f"{miss.where}, {miss.what}: predicted {_short(miss.predicted)}, truth {_short(miss.truth)}"
 
@@ -158,28 +171,25 @@ def _short(value: object) -> str:
 # ---------------------------------------------------------------- comparing
 
 
-def compare_results(source: OperationList, run: Run, score: Score) -> None:
+def compare_results(source: OperationList, log: Log, run: Run, score: Score) -> None:
     """Every operation's result, and once more those that touch memory."""
-    log = source.log
-    assert log is not None
     closes = blocks(source.operations)
     for operation in source.operations:
         if operation.word == "step":
             continue
         line = operation.line
-        predicted = " ".join(run.results.get(line, ("", "nothing")))
-        truth = " ".join(log.results.get(line, ("", "nothing"))) if line not in closes else log.done.get(closes[line])
+        predicted = " ".join(run.results.get(line, ("nothing",))).strip()
+        truth = " ".join(log.results.get(line, ("nothing",))) if line not in closes else log.done.get(closes[line])
         score.add("results", f"line {line}", operation.text, predicted, truth)
         if operation.word in ("read", "write"):
             score.add("touches", f"line {line}", operation.text, predicted, truth)
 
 
-def compare_pinned(source: OperationList, run: Run, score: Score) -> None:
+def compare_pinned(log: Log, run: Run, score: Score) -> None:
     """Every gup and gup-put: what it returned, and the counts of its pages."""
-    assert source.log is not None
-    for line in sorted({*source.log.pages, *run.pages}):
-        predicted, truth = (
-            (side.results.get(line), masked_pages(side.pages.get(line, []))) for side in (run, source.log))
+    for line in sorted({*log.pages, *run.pages}):
+        predicted = run.results.get(line), masked_pages(run.pages.get(line, []))
+        truth = log.results.get(line), masked_pages(log.pages.get(line, []))
         score.add("gup", f"line {line}", "result and pages", predicted, truth)
 
 
@@ -247,15 +257,22 @@ def replay_operations(source: OperationList) -> Score:
     began = perf_counter()
     machine = boot_for(source.bits)
     first = source.dumps["p0", 0] if source.dumps else None
-    run = Run(machine, start_process(machine, first), source.operations, source.bits)
-    run_all(run)
+    run = Run(machine, start_process(machine, first), source.operations, source.bits, source.lines)
+    frames = Frames()
+    run.stepped = frames.keep
+    with machine.trace.listen(frames.heard) if source.rows else nullcontext():
+        run_all(run)
     score = Score(source.name, len(run.dumps), results=list(run.lines()), compared=source.log is not None)
-    if source.log is not None and source.dumps is not None:
-        compare_results(source, run, score)
-        for place, predicted in run.dumps.items():
-            if place not in source.dumps:
-                raise CaptureError(f"{source.name}: the dumps must hold the step of process {place[0]}, line {place[1]}")
-            compare_step(predicted, source.dumps[place], score)
-        compare_pinned(source, run, score)
+    if source.log is not None:
+        compare_results(source, source.log, run, score)
+        compare_pinned(source.log, run, score)
+    for place, predicted in run.dumps.items() if source.dumps else ():
+        truth = (source.dumps or {}).get(place)
+        if truth is None:
+            raise CaptureError(f"{source.name}: the dumps must hold the step of {place[0]}, line {place[1]}")
+        compare_step(predicted, truth, score)
+        frames.see(place, predicted, truth)
+    for number, pfn, row in frames.placed(source.rows or []):
+        score.add("frames", said(frames.requests[number], number), "frame", row and row.pfn, pfn)
     score.seconds = perf_counter() - began
     return score

@@ -44,8 +44,8 @@ class PteRow(NamedTuple):
     bits: str
     kind: str
     mapcount: int
-    count: int
-    index: int
+    refs: int
+    pgoff: int
     data: int
     pfn: int
 
@@ -62,7 +62,7 @@ class Dump:
         pgtables_bytes, rss_*, cached_*, total_vm, locked_vm, data_vm, map_count.
     vmas : list of VmaRow
     tables : dict of tuple of int to int
-        Path of each PUD, PMD and PTE table -> its pfn.
+        Path of each table -> its pfn; the top table has the empty path.
     ptes : dict of int to PteRow
         By address; those of the test range alone.
     inside, outside : dict of str to int
@@ -143,6 +143,7 @@ def _ptdump(dump: Dump, line: str) -> None:
     else:
         pairs = dict(PAIRS.findall(line))
         dump.mm = {key: int(pairs[key]) for key in _MM}
+        dump.tables[()] = int(pairs["pgd_pfn"])
 
 
 def _vma(dump: Dump, line: str) -> None:
@@ -172,7 +173,7 @@ def _pte(dump: Dump, line: str) -> None:
         raise ValueError("an entry must be 'pte[index] va=.. val=.. pfn=.. FLAGS page: ..', below its table")
     page = pinned_page(line)
     dump.ptes[page.vaddr] = PteRow((*dump.path, int(match["index"])), match["bits"], page.kind, page.mapcount,
-                                   page.count, page.index, page.data, page.pfn)
+                                   page.refs, page.pgoff, page.data, page.pfn)
 
 
 def _outside(dump: Dump, line: str) -> None:

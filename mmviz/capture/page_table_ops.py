@@ -75,7 +75,8 @@ def _operation(number: int, words: list[str]) -> Operation:
     form = _FORMS[word]
     most, least = len(form), sum(not kind.endswith("?") for kind in form)
     if not least <= len(rest) <= most:
-        raise ValueError(f"{word} must have {least if least == most else f'{least} to {most}'} arguments, has {len(rest)}")
+        count = f"{least}" if least == most else f"{least} to {most}"
+        raise ValueError(f"{word} must have {count} arguments, has {len(rest)}")
     args = tuple(_KINDS[kind.rstrip("?")](value) for kind, value in zip(form, rest, strict=False))
     if word == "mmap" and (args[4] == "file") != (len(args) == 6):
         raise ValueError("mmap must have a page of the file behind 'file', and nothing behind 'anon' and 'pfnmap'")
@@ -85,9 +86,8 @@ def _operation(number: int, words: list[str]) -> Operation:
 def _nest(blocks: list[tuple[int, str]], operation: Operation) -> None:
     if operation.word in ("fork", "resume"):
         blocks.append((operation.line, operation.word))
-    elif operation.word in ("endfork", "endresume"):
-        if not blocks or f"end{blocks.pop()[1]}" != operation.word:
-            raise ValueError(f"{operation.word} must close a {operation.word[3:]}, and none is open")
+    elif operation.word.startswith("end") and (not blocks or f"end{blocks.pop()[1]}" != operation.word):
+        raise ValueError(f"{operation.word} must close a {operation.word[3:]}, and none is open")
 
 
 def _number(word: str) -> int:
@@ -178,10 +178,10 @@ class PinnedPage(NamedTuple):
     """
 
     vaddr: int
-    count: int
+    refs: int
     mapcount: int
     kind: str
-    index: int
+    pgoff: int
     data: int
     after_put: int | None
     pfn: int
@@ -210,7 +210,7 @@ class Log:
 
 
 _RESULT = re.compile(r"(?P<line>\d+) (?P<proc>p0[.\d]*) (?P<text>\S.*?) -> (?P<result>\S.*)")
-_DONE = re.compile(r"(?P<line>\d+) (?P<proc>p0[.\d]*) (fork|resume) done ?(?P<child>p0[.\d]*)?( pid=\d+)?(?P<kept> kept)?")
+_DONE = re.compile(r"(?P<line>\d+) p0[.\d]* (fork|resume) done ?(?P<child>p0[.\d]*)?( pid=\d+)?(?P<kept> kept)?")
 _HEAD = re.compile(r"# ptrun range=\S+ lines=\d+ bits=(32|64)")
 _PAGE = re.compile(r" (?:gup|put)\[\d+\] (.*)")
 _PASSED_OVER = ("gup pid=", "gupput n=")

@@ -32,16 +32,18 @@ from ..mm.machine import Machine
 from ..mm.madvise import madvise
 from ..mm.mlock import do_mlock, munlock
 from ..mm.mm_types import MmStruct
-from ..mm.mmap import vm_mmap_pgoff, vm_munmap
 from ..mm.mprotect import do_mprotect_pkey
 from ..mm.mremap import mremap
+from ..mm.munmap import vm_munmap
 from ..mm.shmem import shmem_setattr
 from ..mm.swap import lru_add_drain, page_count
+from ..mm.util import vm_mmap_pgoff
 from .page_table_dump import Dump
 from .page_table_ops import RANGES, Operation, PinnedPage, addresses
 from .page_table_start import Start
 from .page_table_state import dump_of, page_of
 
+NO_CHILD = "no child"  # wait and resume, where none was kept
 ADVICE = {"dontneed": MADV_DONTNEED, "dontfork": MADV_DONTFORK, "dofork": MADV_DOFORK, "wipeonfork": MADV_WIPEONFORK,
           "willneed": MADV_WILLNEED}
 
@@ -79,43 +81,48 @@ class Run:
     start: Start
     operations: Sequence[Operation]
     bits: int
+    last_line: int
     results: dict[int, tuple[str, str]] = field(default_factory=dict)
     pages: dict[int, list[PinnedPage]] = field(default_factory=dict)
     dumps: dict[tuple[str, int], Dump] = field(default_factory=dict)
     held: list[tuple[int, int]] = field(default_factory=list)
     pids: int = 1
+    stepped: Callable[[tuple[str, int]], None] | None = None  # called at each step
 
     def lines(self) -> Iterator[str]:
         """The results as a log has them."""
         for operation in self.operations:
-            if operation.line in self.results:
-                process, result = self.results[operation.line]
+            process, result = self.results.get(operation.line, ("", ""))
+            if process:
                 yield f"{operation.line} {process} {operation.text} -> {result}"
 
 
 def run_all(run: Run) -> None:
     """Run the whole list in the first process, and put what is still held, as the program does at its end."""
     first = Process("p0", run.start.mm)
-    _run_block(run, first, iter(run.operations), "")
-    _step_end(run, first)
+    _run_block(run, first, run.operations)
+    _do(run, first, Operation(run.last_line + 1, "gup-put", (), "gup-put"))
 
 
-def _step_end(run: Run, process: Process) -> None:
-    last = run.operations[-1].line if run.operations else 0
-    _do(run, process, Operation(last + 1, "gup-put", (), "gup-put"))
-
-
-def _run_block(run: Run, process: Process, operations: Iterator[Operation], until: str) -> None:
-    """Run operations in one process, up to the line that ends its block."""
-    for operation in operations:
-        if operation.word == until:
-            return
+def _run_block(run: Run, process: Process, operations: Sequence[Operation]) -> None:
+    """Run operations in one process; the blocks among them in its children."""
+    remaining = iter(operations)
+    for operation in remaining:
         if operation.word == "fork":
-            _fork(run, process, operation, operations)
+            _fork(run, process, operation, _block(remaining))
         elif operation.word == "resume":
-            _resume(run, process, operation, operations)
+            _resume(run, process, operation, _block(remaining))
         else:
             _do(run, process, operation)
+
+
+def _block(operations: Iterator[Operation]) -> list[Operation]:
+    """The lines of a block that has begun, with the one that closes it."""
+    found, depth = list[Operation](), 1
+    while depth:
+        found.append(next(operations))
+        depth += (found[-1].word in ("fork", "resume")) - found[-1].word.startswith("end")
+    return found
 
 
 def _do(run: Run, process: Process, operation: Operation) -> None:
@@ -129,7 +136,7 @@ def _do(run: Run, process: Process, operation: Operation) -> None:
 # ---------------------------------------------------------------- processes
 
 
-def _fork(run: Run, parent: Process, operation: Operation, operations: Iterator[Operation]) -> None:
+def _fork(run: Run, parent: Process, operation: Operation, block: Sequence[Operation]) -> None:
     """The child runs the block while the parent waits, then it exits, or stays."""
     parent.forks += 1
     run.pids += 1
@@ -138,31 +145,20 @@ def _fork(run: Run, parent: Process, operation: Operation, operations: Iterator[
     assert mm is not None
     child = Process(name, mm)
     run.results[operation.line] = parent.name, "forking"
-    end = _run_child(run, child, operations, "endfork")
+    _run_block(run, child, block[:-1])
     if operation.args:
         parent.kept.append(child)
     else:
         _exit(run, child)
-    run.results[end] = "", f"{name} kept" if operation.args else name
+    run.results[block[-1].line] = "", f"{name} kept" if operation.args else name
 
 
-def _resume(run: Run, parent: Process, operation: Operation, operations: Iterator[Operation]) -> None:
+def _resume(run: Run, parent: Process, operation: Operation, block: Sequence[Operation]) -> None:
     """The youngest child that was kept runs the block; without one, the block is passed over."""
-    run.results[operation.line] = parent.name, "resuming"
-    end = _run_child(run, parent.kept[-1], operations, "endresume")
-    run.results[end] = "", ""
-
-
-def _run_child(run: Run, child: Process, operations: Iterator[Operation], until: str) -> int:
-    """Run a block in a child; returns the line that ends it."""
-    seen: list[int] = []
-
-    def noted() -> Iterator[Operation]:
-        for operation in operations:
-            seen[:] = [operation.line]
-            yield operation
-    _run_block(run, child, noted(), until)
-    return seen[0]
+    run.results[operation.line] = parent.name, "resuming" if parent.kept else NO_CHILD
+    for child in parent.kept[-1:]:
+        _run_block(run, child, block[:-1])
+        run.results[block[-1].line] = "", ""
 
 
 def _exit(run: Run, process: Process) -> None:
@@ -173,6 +169,8 @@ def _exit(run: Run, process: Process) -> None:
 
 
 def _wait(run: Run, process: Process, operation: Operation) -> str:
+    if not process.kept:
+        return NO_CHILD
     _exit(run, process.kept.pop())
     return "0"
 
@@ -264,6 +262,8 @@ def _step(run: Run, process: Process, operation: Operation) -> str:
     dump = dump_of(run.machine, process.mm, operation.args[0], process.name, operation.line)
     dump.held = [page_of(run.machine, vaddr, pfn) for vaddr, pfn in run.held]
     run.dumps[process.name, operation.line] = dump
+    if run.stepped is not None:
+        run.stepped((process.name, operation.line))
     return "ok"
 
 

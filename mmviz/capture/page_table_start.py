@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from ..kernel import I386, PAGE_SHIFT, Config
 from ..mm.boot import ZoneSize, boot
+from ..mm.driver import driver_open
 from ..mm.geometry import geometry_of
 from ..mm.machine import Machine
 from ..mm.mm_types import MmStruct
 from ..mm.pgalloc import mm_alloc, p4d_alloc, pmd_alloc, pte_alloc_map, pud_alloc
 from ..mm.pgtable import pgd_offset, vm_get_page_prot
-from ..mm.shmem import driver_open, shmem_file_setup, shmem_write
+from ..mm.shmem import shmem_file_setup, shmem_write
 from ..mm.vm import vm
 from ..mm.vma import (
     __vma_link,
@@ -29,7 +30,7 @@ from ..mm.vma import (
 )
 from .page_table_dump import Dump, VmaRow
 
-FILE_PAGES, DRIVER_PAGES = 64, 4
+FILE_PAGES = 64
 FIRST_WORD = 0xF1000000  # of page i of the file: FIRST_WORD + i
 ZONES = {  # a machine of 512 MiB
     64: (Config(), (ZoneSize("DMA", 0x1, 0xFFF), ZoneSize("DMA32", 0x1000, 0x1F000))),
@@ -56,13 +57,13 @@ def start_process(machine: Machine, dump: Dump | None) -> Start:
     mm = mm_alloc(machine, 1, "p0")
     assert mm is not None
     if dump is not None:
-        for path in sorted(dump.tables):
+        for path in sorted(dump.tables)[1:]:
             _make_table(machine, mm, path)
         _map_program(machine, mm, dump)
     file = shmem_file_setup(machine, "ptfile", FILE_PAGES)
     for index in range(FILE_PAGES):
         shmem_write(machine, file, index, FIRST_WORD + index)
-    return Start(mm, file, driver_open(machine, "map", DRIVER_PAGES))
+    return Start(mm, file, driver_open(machine))
 
 
 def _make_table(machine: Machine, mm: MmStruct, path: tuple[int, ...]) -> None:

@@ -1,7 +1,7 @@
 """An address space of a Machine as a Dump: the same rows that the kernel module prints, so that the two compare.
 
 The module drains the per-CPU pagevecs before it reads the counts, and so does the caller of `dump_of`. Entries of the
-program itself are tables only: which of its pages were touched is not in a capture, and nothing in a list depends on it.
+program itself are tables only: which of its pages were touched is not in a capture, and no operation depends on it.
 """
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ def dump_of(machine: Machine, mm: MmStruct, label: str, proc: str, line: int) ->
     for kind, member in MEMBERS.items():
         dump.mm |= {f"rss_{kind}": mm.rss_stat[member], f"cached_{kind}": mm.rss_cached[member]}
     for path, vaddr, pfn in tables_of(machine, mm):
-        if path:
-            dump.tables[path] = pfn
+        dump.tables[path] = pfn
         if len(path) == depth(geometry_of(machine)) - 1:
             _read_table(machine, dump, path, vaddr, pfn)
     return dump
@@ -68,8 +67,8 @@ def _read_table(machine: Machine, dump: Dump, path: tuple[int, ...], first: int,
         if low <= vaddr < high:
             pfn = pte_pfn(geometry, entry)
             page = page_of(machine, vaddr, pfn)
-            dump.ptes[vaddr] = PteRow((*path, index), bits_of(geometry, entry), page.kind, page.mapcount, page.count,
-                                      page.index, page.data, pfn)
+            dump.ptes[vaddr] = PteRow((*path, index), bits_of(geometry, entry), page.kind, page.mapcount, page.refs,
+                                      page.pgoff, page.data, pfn)
 
 
 def bits_of(geometry: Geometry, entry: int) -> str:
@@ -84,4 +83,4 @@ def page_of(machine: Machine, vaddr: int, pfn: int) -> PinnedPage:
     mapping = state.mapping.get(pfn)
     kind = "zero" if pfn == state.zero_pfn else mapping.kind if mapping else "none"
     return PinnedPage(vaddr, page_count(machine, pfn), state.mapcount.get(pfn, 0), kind,
-                      mapping.index if mapping else 0, state.data.get(pfn, 0), None, pfn)
+                      mapping.pgoff if mapping else 0, state.data.get(pfn, 0), None, pfn)

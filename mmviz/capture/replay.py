@@ -12,7 +12,7 @@ interrupted.)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import NamedTuple
@@ -196,6 +196,13 @@ class Score:
     seconds: float = 0.0
     finished: bool = True
     unseen_folds: int = 0
+    compared: bool = True  # always: a trace that has nothing to compare with is no capture
+
+    def lines(self) -> Iterator[str]:
+        """What --verbose prints below the score: each miss, and what differs in the end."""
+        for miss in self.misses:
+            yield f"event {miss.number}, {miss.what}: predicted {miss.predicted}, truth {miss.truth}"
+        yield from self.final[:1 if self.misses else None]
 
     @property
     def perfect(self) -> bool:

@@ -17,12 +17,11 @@ from ..mm.machine import Machine
 from ..trace import Event, Step
 from .reading import MARGIN, RIGHT, WIDTH, event_of
 from .scene import Mark, Rect, Scene, Text
-from .spaces import TABLE, address_of, grouped, space_of
+from .spaces import TABLE, address_of, grouped, level_written, space_of
 from .style import BOX, HOLE, MUTED, NUMBER, REFUSED, STRONG, TEXT, free
 
 LEFT, TALL, ROW, TOP = 136.0, 34.0, 92.0, 60.0
 BIT = (RIGHT - LEFT) / 64
-SETS = {"SetPgd": "pgd", "SetP4d": "p4d", "SetPud": "pud", "SetPmd": "pmd", "SetPteAt": "pte"}  # event -> level
 
 
 def draw_address_split(state: Machine | int, step: Step | None = None, *, vaddr: int | None = None,
@@ -92,8 +91,9 @@ def _strip(geometry: Geometry, vaddr: int, y: float, event: Event | None) -> lis
     marks: list[Mark] = [Text(f"{name} name", TEXT, MARGIN, y + 34, name)]
     if vaddr > geometry.word:
         fits = f"does not fit: an address has {geometry.bits} bits"
-        return [*marks, Rect(f"{name} refused", REFUSED, RIGHT - 32 * BIT, y + 13, 32 * BIT, TALL, label=fits, words=fits)]
-    written = SETS.get(type(event).__name__) if event is not None else None
+        return [*marks, Rect(f"{name} refused", REFUSED, RIGHT - 32 * BIT, y + 13, 32 * BIT, TALL, label=fits,
+                             words=fits)]
+    written = level_written(geometry, event)
     highest = geometry.levels[0].shift + geometry.levels[0].ptrs.bit_length() - 1
     if highest < geometry.bits:
         marks += _field(geometry, vaddr, "sign", geometry.bits, highest, y, False)

@@ -22,12 +22,11 @@ from ..mm.pkmap import Kmap, kmap_part
 from ..trace import Event, Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, event_of, heading, running
 from .scene import Arrow, Dot, Line, Mark, Rect, Scene, Text
-from .style import AXIS, BOX, GRID, MARK, MUTED, NUMBER, RECLAIM, STRONG, TEXT, Meaning, pcp, used
+from .style import AXIS, BOX, CODE, GRID, MARK, MUTED, NUMBER, RECLAIM, STRONG, Meaning, pcp, used
 
 RING = 32  # slots that fit on a ring
 CENTRE, RADIUS = 205.0, 130.0
 TABLE = 430.0  # where the table begins
-COLUMNS = (TABLE, TABLE + 60, TABLE + 160, TABLE + 240)
 CARPET = 64  # slots in a row of the carpet
 
 
@@ -137,17 +136,19 @@ def _hand(kmap: Kmap, step: Step | None, middle: float, radius: float) -> list[M
 
 def _table(kmap: Kmap, now: set[int]) -> list[Mark]:
     """A row for each slot: its address, its page, its count."""
-    marks: list[Mark] = [Text(f"head {name}", MUTED, x, HEAD + 14, name) for name, x in
-                         zip(("slot", "address", "page", "count"), COLUMNS, strict=True)]
-    marks.append(Line("rule", AXIS, TABLE, HEAD + 20, RIGHT, HEAD + 20))
+    marks: list[Mark] = [Text("head", CODE, TABLE, HEAD + 14, _row("slot", "address", "page", "count")),
+                         Line("rule", AXIS, TABLE, HEAD + 20, RIGHT, HEAD + 20)]
     for nr, count in enumerate(kmap.pkmap_count):
-        y, page = HEAD + 36 + 19 * nr, kmap.page_address_maps.get(nr)
-        marks.append(Text(f"row {nr}", TEXT, COLUMNS[0], y, str(nr), touched=nr in now))
-        marks.append(Text(f"address {nr}", NUMBER, COLUMNS[1], y, f"{kmap.windows.pkmap_addr(nr):#x}"))
-        if page is not None:
-            marks.append(Text(f"page {nr}", NUMBER, COLUMNS[2], y, f"{page:#x}"))
-        marks.append(Text(f"count {nr}", TEXT, COLUMNS[3], y, f"{count}  {users(count)}"))
+        page = kmap.page_address_maps.get(nr)
+        text = _row(str(nr), f"{kmap.windows.pkmap_addr(nr):#x}", "" if page is None else f"{page:#x}",
+                    f"{count}  {users(count)}")
+        marks.append(Text(f"row {nr}", CODE, TABLE, HEAD + 36 + 19 * nr, text, touched=nr in now))
     return marks
+
+
+def _row(nr: str, address: str, page: str, count: str) -> str:
+    """Four columns of fixed width; no-break spaces, so that they stay."""
+    return f"{nr:>4}  {address:10}  {page:8}  {count}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 # ---------------------------------------------------------------- the carpet

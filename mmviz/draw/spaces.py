@@ -9,20 +9,24 @@ frames that were only remapped have no type here and are grey.
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..kernel import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
-from ..mm.geometry import Geometry, geometry_of
+from ..mm import vm_events as ev
+from ..mm.geometry import Geometry, Level, geometry_of
 from ..mm.machine import Machine
-from ..mm.mm_types import INIT_MM, MmStruct, VmAreaStruct, Vm
-from ..mm.pgtable import pte_special
-from ..trace import Step
+from ..mm.mm_types import INIT_MM, MmStruct, Vm, VmAreaStruct
+from ..mm.pgtable import pmd_large, pte_pfn, pte_special
+from ..trace import Event, Step
 from .reading import event_of
-from .style import Meaning, used
+from .style import used
 
 TABLE = used("U")
 KINDS = {"anon": used("M"), "file": used("M"), "zero": used(), "special": used()}
-WORDS = {"anon": "anonymous page", "file": "page of a file", "zero": "the zero page", "special": "frame of no struct page"}
+WORDS = {"anon": "anonymous page", "file": "page of a file", "zero": "the zero page",
+         "special": "frame of no struct page"}
+SETS = (ev.SetPgd, ev.SetP4d, ev.SetPud, ev.SetPmd, ev.SetPteAt)  # by level, top first
 FLAGS = {  # the letters of a mapping's flags, as /proc/PID/smaps has them, and a few more
     0x100: "gd", 0x400: "pf", 0x2000: "lo", 0x4000: "io", 0x20000: "dc", 0x40000: "de", 0x100000: "ac",
     0x2000000: "wf", 0x4000000: "dd", 0x20000000: "hg",
@@ -102,6 +106,14 @@ def references(machine: Machine, pfn: int) -> int:
     return vm_of(machine).reserved.get(pfn, 1)
 
 
+def level_written(geometry: Geometry, event: Event | None) -> str:
+    """The level of the table that an event wrote an entry of, "" if none; a folded level is the one above it."""
+    place = next((i for i, kind in enumerate(SETS) if isinstance(event, kind)), -1)
+    while place > 0 and geometry.levels[place].folded:
+        place -= 1
+    return geometry.levels[place].name if place >= 0 else ""
+
+
 # ---------------------------------------------------------------- words
 
 
@@ -142,3 +154,26 @@ def grouped(vaddr: int) -> str:
     digits = f"{vaddr:x}"
     head = len(digits) % 4 or 4
     return "0x" + " ".join([digits[:head], *(digits[i:i + 4] for i in range(head, len(digits), 4))])
+
+
+# ---------------------------------------------------------------- entries
+
+
+def entries_of(machine: Machine, space: MmStruct, start: int = 0, end: int | None = None) -> Iterator[PageIn]:
+    """The entries that map something in [start, end), ascending; a huge one as its first page."""
+    geometry = geometry_of(machine)
+    levels = [level for level in geometry.levels if not level.folded]
+    yield from _below(machine, geometry, levels, space.pgd, 0, start, geometry.word + 1 if end is None else end)
+
+
+def _below(machine: Machine, geometry: Geometry, levels: list[Level], table: int, first: int, start: int,
+           end: int) -> Iterator[PageIn]:
+    level, *rest = levels
+    for index, entry in sorted(vm_of(machine).tables[table].items()):
+        vaddr = first + (index << level.shift)
+        if vaddr + (1 << level.shift) <= start or vaddr >= end:
+            continue
+        if not rest or pmd_large(entry):
+            yield PageIn(vaddr, entry, pte_pfn(geometry, entry))
+        else:
+            yield from _below(machine, geometry, rest, pte_pfn(geometry, entry), vaddr, start, end)

@@ -18,10 +18,21 @@ from ..mm.machine import Machine
 from ..mm.mm_types import MmStruct
 from ..mm.pgtable import WalkStep, pmd_large, pte_pfn, pte_present, walk
 from ..trace import Step
-from .address_split import SETS
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, event_of
 from .scene import Arrow, Mark, Rect, Scene, Text
-from .spaces import KINDS, TABLE, WORDS, address_of, bit_names, grouped, page_kind, references, space_of, vm_of
+from .spaces import (
+    KINDS,
+    TABLE,
+    WORDS,
+    address_of,
+    bit_names,
+    grouped,
+    level_written,
+    page_kind,
+    references,
+    space_of,
+    vm_of,
+)
 from .style import BOX, CODE, HOLE, LINK, MUTED, NUMBER, REFUSED, STRONG, TEXT, free
 
 CELL, AROUND, GAP = 24.0, 2, 11.0  # height of an entry; how many above and below the one that is read; room above that
@@ -68,16 +79,17 @@ def draw_walk(state: Machine, step: Step | None = None, *, vaddr: int | None = N
         Text("title", STRONG, MARGIN, 24, f"The way of {grouped(address)} in {space.name}"),
         Text("remark", MUTED, MARGIN, 42, "an index picks an entry, the entry names the next frame")]
     for i, found in enumerate(way):
-        marks += _table(state, geometry, found, MARGIN + i * slot, slot, _is_written(step, found.level, space, address))
+        written = _is_written(state, step, found.level, space, address)
+        marks += _table(state, geometry, found, MARGIN + i * slot, slot, written)
     marks += _end(state, geometry, way, address, MARGIN + len(way) * slot, slot)
     words = _words(state, geometry, way, address)
     return Scene(f"The way of {address:#x}", WIDTH, HEIGHT, marks, words)
 
 
-def _is_written(step: Step | None, level: str, space: MmStruct, address: int) -> bool:
+def _is_written(state: Machine, step: Step | None, level: str, space: MmStruct, address: int) -> bool:
     """Whether the step wrote the entry of this address at this level."""
     event = event_of(step)
-    return event is not None and SETS.get(type(event).__name__) == level and \
+    return level_written(geometry_of(state), event) == level and \
         (getattr(event, "mm", None), getattr(event, "vaddr", None)) == (space.pid, address)
 
 
@@ -93,12 +105,13 @@ def _table(state: Machine, geometry: Geometry, found: WalkStep, x: float, slot: 
         if step and 0 <= index <= last:
             marks.append(Rect(f"{key} {index}", free("U") if index in table else BOX, x,
                               MIDDLE + step * CELL - (GAP if step < 0 else 0), width, CELL,
-                              label=f"[{index}]", tip=f"{found.level}[{index}]\n{bit_names(geometry, table.get(index, 0))}"))
+                              label=f"[{index}]",
+                              tip=f"{found.level}[{index}]\n{bit_names(geometry, table.get(index, 0))}"))
     bits = bit_names(geometry, found.entry)
-    said = f"{found.level}[{found.index}] of frame {found.table:#x}: {bits}"
+    said = f"{found.level}[{found.index}] of frame {found.table:#x}: {bits}{', written now' if written else ''}"
     marks.append(Rect(f"{key} {found.index}", TABLE if found.entry else HOLE, x, MIDDLE, width, CELL,
-                      label=f"[{found.index}]", touched=True, tip=f"{found.level}[{found.index}]\n{found.entry:#x}\n{bits}",
-                      words=said + (", written now" if written else "")))
+                      label=f"[{found.index}]", touched=True,
+                      tip=f"{found.level}[{found.index}]\n{found.entry:#x}\n{bits}", words=said))
     words = bits.split()
     for line in range(0, len(words), 3):
         marks.append(Text(f"{key} bits {line}", MUTED, x, FOOT + 18 + line * 5,

@@ -12,6 +12,7 @@ Left out: levels that other architectures have, 16 KiB and 64 KiB pages.
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -150,3 +151,17 @@ def pud_addr_end(geometry: Geometry, addr: int, end: int) -> int:
 def pmd_addr_end(geometry: Geometry, addr: int, end: int) -> int:
     """`addr_end` of a PMD entry: the span of one PTE table."""
     return addr_end(geometry, geometry.levels[3], addr, end)
+
+
+def spans(geometry: Geometry, number: int, addr: int, end: int) -> Iterator[tuple[int, int]]:
+    """A range cut at the boundaries of the entries of level `number`: the loop that every walk of the kernel is.
+
+    >>> [(hex(a), hex(b)) for a, b in spans(GEOMETRIES["x86-64"], 3, 0x1ff000, 0x401000)]
+    [('0x1ff000', '0x200000'), ('0x200000', '0x400000'), ('0x400000', '0x401000')]
+    """
+    while True:
+        stop = addr_end(geometry, geometry.levels[number], addr, end)
+        yield addr, stop
+        if stop == end:
+            return
+        addr = stop

@@ -69,8 +69,8 @@ class VmAreaStruct:
     def plain(self) -> list[Any]:
         """All but vm_mm, in order, as plain data."""
         policy = self.vm_policy and [self.vm_policy.mode, list(self.vm_policy.nodes)]
-        return [self.id, self.vm_start, self.vm_end, self.vm_flags, self.vm_page_prot, self.vm_pgoff, self.vm_file, self.vm_ops,
-                self.anon_vma, self.anon_vma_chain[:], policy]
+        return [self.id, self.vm_start, self.vm_end, self.vm_flags, self.vm_page_prot, self.vm_pgoff, self.vm_file,
+                self.vm_ops, self.anon_vma, self.anon_vma_chain[:], policy]
 
     @classmethod
     def from_plain(cls, mm: MmStruct, plain: list[Any]) -> VmAreaStruct:

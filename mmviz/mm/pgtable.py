@@ -239,3 +239,22 @@ def frame_of(machine: Machine, mm: MmStruct, vaddr: int) -> int | None:
         return None
     span = geometry.level(last.level).shift - PAGE_SHIFT
     return pte_pfn(geometry, last.entry) + (vaddr >> PAGE_SHIFT & (1 << span) - 1)
+
+
+def entries(machine: Machine, number: int, above: int, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The entries of level `number` that are not none, for [start, end): pointer, first address, end of its part.
+
+    `above` points to the entry above; at the top it is the frame of the table, shifted. A folded level has the one
+    entry above. The kernel looks at each entry and goes on where it is none; here a table knows those that are not.
+    """
+    geometry = geometry_of(machine)
+    level = geometry.levels[number]
+    if level.folded:
+        yield above, start, end
+        return
+    pfn = above >> PAGE_SHIFT if number == 0 else (entry(machine, above) & geometry.pfn_mask) >> PAGE_SHIFT
+    first, last, table = level.index(start), level.index(end - 1), vm(machine).tables[pfn]
+    base = start - (start & (level.ptrs << level.shift) - 1)
+    for index in sorted(index for index in table if first <= index <= last):
+        address = base + (index << level.shift)
+        yield (_pointer(geometry, pfn, index), max(start, address), min(end, address + (1 << level.shift)))

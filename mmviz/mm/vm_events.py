@@ -1,9 +1,12 @@
 """What page tables, faults and get_user_pages can say.
 
-Fields: `mm` the pid of an address space (0: init_mm), `vaddr` a virtual address, `pfn` a frame, `vma` the id of a mapping, `pointer` the physical
-address of an entry, `entry` its new value, `member` an index of mm->rss_stat. Changes have their primitives in vm.py.
+Fields: `mm` the pid of an address space (0: init_mm), `vma` the id of a mapping, `vaddr` a virtual address, `pfn` a
+frame, `pointer` the physical address of an entry, `entry` its new value, `member` an index of mm->rss_stat. Changes
+have their primitives in vm.py.
 """
 from __future__ import annotations
+
+from typing import ClassVar
 
 from ..trace import Event, event
 
@@ -235,3 +238,314 @@ class SetVmPgoff(Event):
 
     vma: int
     vm_pgoff: int
+
+
+# ---------------------------------------------------------------- decisions
+
+
+@event
+class Decision(Event):
+    """Base of what was looked at, and what came of it."""
+
+    decision: ClassVar[bool] = True
+
+
+@event
+class TlbGatherBegun(Decision):
+    """Pages that are unmapped from here on are collected, to be freed after the TLB was flushed."""
+
+    mm: int
+    start: int
+    end: int
+
+
+@event
+class TlbFlushed(Decision):
+    """The TLB was flushed: no CPU can reach the collected pages any more."""
+
+    mm: int
+    pages: int
+
+
+@event
+class RangeWalked(Decision):
+    """A function of one level looks at one entry, for the part [start, end) of a range."""
+
+    mm: int
+    level: str
+    start: int
+    end: int
+    entry: int
+
+
+@event
+class TableKept(Decision):
+    """A table is not freed: other mappings lie in its span, or may."""
+
+    mm: int
+    level: str
+    start: int
+    floor: int
+    ceiling: int
+
+
+@event
+class RemapChecked(Decision):
+    """remap_pfn_range looked at the mapping: a private one must be remapped as a whole."""
+
+    vma: int
+    vaddr: int
+    pfn: int
+    size: int
+    allowed: bool
+
+
+@event
+class PfnModifyChecked(Decision):
+    """May this frame be mapped with these bits? (L1TF)"""
+
+    pfn: int
+    allowed: bool
+
+
+@event
+class PfnRemapTracked(Decision):
+    """The cache mode of the frames was looked up, and reserved if they are the whole mapping."""
+
+    vma: int
+    pfn: int
+    size: int
+    whole: bool
+
+
+@event
+class NormalPageChecked(Decision):
+    """Is there a struct page behind an entry that counts? `why` not, in words; empty if there is."""
+
+    mm: int
+    vaddr: int
+    pfn: int
+    why: str
+
+
+@event
+class TablesBounded(Decision):
+    """Which tables of an unmapped range may go: none at all if floor and ceiling leave no whole span."""
+
+    mm: int
+    start: int
+    end: int
+    floor: int
+    ceiling: int
+    some: bool
+
+
+@event
+class HugePageConsidered(Decision):
+    """Would a huge page around this fault lie inside the mapping?"""
+
+    mm: int
+    vaddr: int
+    suitable: bool
+
+
+@event
+class SwapPageReused(Decision):
+    """reuse_swap_page: may the writer keep the page? Only if nobody else maps it; references do not matter."""
+
+    pfn: int
+    mapcount: int
+    reuse: bool
+
+
+@event
+class FaultBegun(Decision):
+    """The kernel is asked to make an address usable (PGFAULT)."""
+
+    mm: int
+    vaddr: int
+    flags: int
+
+
+@event
+class FaultHandled(Decision):
+    """What came of a fault: VM_FAULT_* bits."""
+
+    mm: int
+    vaddr: int
+    result: int
+
+
+@event
+class EntryFound(Decision):
+    """The fault looked at the entry; 0 is none."""
+
+    mm: int
+    vaddr: int
+    entry: int
+
+
+@event
+class WouldSwapIn(Decision):
+    """The page is in swap: the kernel would read it in and wait."""
+
+    mm: int
+    vaddr: int
+    entry: int
+
+
+@event
+class FaultOffered(Decision):
+    """Does the mapping know where its pages come from?"""
+
+    mm: int
+    vaddr: int
+    offered: bool
+
+
+@event
+class FaultAroundChosen(Decision):
+    """A read fault will map what the page cache has of pages [start_pgoff, end_pgoff], both included."""
+
+    mm: int
+    vaddr: int
+    start_pgoff: int
+    end_pgoff: int
+
+
+@event
+class CopyConsidered(Decision):
+    """fork: must the entries of a mapping be copied, or can faults bring its pages again?"""
+
+    mm: int
+    vma: int
+    needed: bool
+
+
+@event
+class MoveBegun(Decision):
+    """mremap moves the entries of `length` bytes."""
+
+    mm: int
+    old_addr: int
+    new_addr: int
+    length: int
+
+
+@event
+class TableMoveConsidered(Decision):
+    """Can the whole PTE table move, instead of its entries?"""
+
+    mm: int
+    old_addr: int
+    new_addr: int
+    moves: bool
+
+
+# ---------------------------------------------------------------- decisions: get_user_pages, and the CPU
+
+
+@event
+class VmaFlagsChecked(Decision):
+    """May pages of this mapping be taken? `why` not, in words; empty if they may."""
+
+    mm: int
+    vm_start: int
+    vm_flags: int
+    gup_flags: int
+    why: str
+
+
+@event
+class EntryFollowed(Decision):
+    """get_user_pages looked at an entry on the way to a page."""
+
+    mm: int
+    level: str
+    vaddr: int
+    entry: int
+
+
+@event
+class PageFollowed(Decision):
+    """What get_user_pages found: a pfn; None: to be faulted in; below 0 an error."""
+
+    mm: int
+    vaddr: int
+    flags: int
+    found: int | None
+
+
+@event
+class NoPageTable(Decision):
+    """Nothing is mapped there; a core dump leaves it out then."""
+
+    mm: int
+    vaddr: int
+    refused: bool
+
+
+@event
+class PfnEntryRefused(Decision):
+    """An entry without a struct page: there is nothing to take a reference of."""
+
+    mm: int
+    vaddr: int
+    entry: int
+
+
+@event
+class PageFaultedIn(Decision):
+    """get_user_pages made the fault that the process would have made."""
+
+    mm: int
+    vaddr: int
+    flags: int
+    result: int
+
+
+@event
+class UserPagesGot(Decision):
+    """get_user_pages ends: so many pages of those asked for, or an error if it is none."""
+
+    mm: int
+    vaddr: int
+    asked: int
+    got: int
+
+
+@event
+class FollFlagsRefused(Decision):
+    """These FOLL_* flags are not allowed in this call."""
+
+    gup_flags: int
+
+
+@event
+class PopulateBegun(Decision):
+    """A range is to be faulted in before anybody touches it."""
+
+    mm: int
+    vaddr: int
+    length: int
+
+
+@event
+class EntryUsed(Decision):
+    """The CPU walked the tables: does the entry allow the touch?"""
+
+    mm: int
+    vaddr: int
+    write: bool
+    entry: int
+    allowed: bool
+
+
+@event
+class FaultChecked(Decision):
+    """Is there a mapping, and does it allow the touch? 0, or the code of the SIGSEGV."""
+
+    mm: int
+    vaddr: int
+    write: bool
+    code: int

@@ -184,7 +184,7 @@ def test_an_op_that_makes_no_sense(with_text, old, new):
 def test_other_answers_are_misses(with_text, command):
     path = with_text(lambda text: text.replace("va=ff494000 slot=148", "va=ff494000 slot=9", 1))
     status, out, _ = command("replay", "--verbose", path)
-    assert status == 1 and "exact=142" in out and "event 0, kmap: predicted" in out
+    assert status == 1 and "exact=142" in out and "op 0, kmap: predicted" in out
 
 
 # ---------------------------------------------------------------- folds that a trace does not show
