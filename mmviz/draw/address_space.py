@@ -29,7 +29,7 @@ from .scene import Line, Mark, Rect, Scene, Text
 from .style import BOX, GRID, HOLE, MUTED, NUMBER, STRONG, TEXT, Meaning, free, used
 
 LEFT, WIDE = 150.0, 190.0
-FRAMES, FRAMES_WIDE = 610.0, 150.0
+FRAMES, FRAMES_WIDE = 590.0, 140.0
 TALL = 430.0
 ROW = 38.0
 MIB = 1 << 20

@@ -1,10 +1,10 @@
 """kmap's window: a ring of slots, the hand that goes round, and what a sweep takes.
 
-                 1                       slot   address      page    count
-              (  2  )                       0                            0  free
-        0 (  0  )  (  1  ) 2                1   0xff401000   0x1400      2  one user
-              (  2  )   <-- hand            2   0xff402000   0x1401      1  no users, until a sweep
-                 3                          3   0xff403000   0x1402      2  one user
+                 0                      slot, address, page, pkmap_count
+              (  0  )                   0 0xff400000 ------ 0 free
+        3 (  2  )  (  2  ) 1            1 0xff401000 0x1400 2 one user
+              (  1  )   <-- hand        2 0xff402000 0x1401 1 no users, until a sweep
+                 2                      3 0xff403000 0x1402 2 one user
 
 Solid has users, a broken outline is mapped without users, white is free; the number is pkmap_count. The hand moves
 first and looks then; where it passes 12 o'clock it comes to slot 0, and there the sweep is. A window of more than 32
@@ -107,7 +107,7 @@ def _ring(kmap: Kmap, step: Step | None) -> tuple[list[Mark], float]:
         far = RADIUS + radius + 13
         label_x, label_y = _place(nr, count, far, middle)
         marks.append(Dot(f"slot {nr}", meaning_of(kmap.pkmap_count[nr]), x, y, radius, label=str(kmap.pkmap_count[nr]),
-                         touched=nr in now, tip=_tip(kmap, nr)))
+                         touched=nr in now))  # the table says the rest
         marks.append(Text(f"nr {nr}", STRONG if nr == kmap.last_pkmap_nr else MUTED, label_x, label_y + 4, str(nr),
                           anchor="middle"))
     marks += _hand(kmap, step, middle, radius)
@@ -135,20 +135,17 @@ def _hand(kmap: Kmap, step: Step | None, middle: float, radius: float) -> list[M
 
 
 def _table(kmap: Kmap, now: set[int]) -> list[Mark]:
-    """A row for each slot: its address, its page, its count."""
-    marks: list[Mark] = [Text("head", CODE, TABLE, HEAD + 14, _row("slot", "address", "page", "count")),
+    """A row for each slot: its number, its address, its page, its count. All columns are of the same width."""
+    marks: list[Mark] = [Text("head", MUTED, TABLE, HEAD + 14, "slot, address, page, pkmap_count"),
                          Line("rule", AXIS, TABLE, HEAD + 20, RIGHT, HEAD + 20)]
+    digits, widest = len(str(kmap.windows.last_pkmap - 1)), max(kmap.page_address_maps.values(), default=0)
+    nothing = "-" * len(f"{widest:#x}")
     for nr, count in enumerate(kmap.pkmap_count):
-        page = kmap.page_address_maps.get(nr)
-        text = _row(str(nr), f"{kmap.windows.pkmap_addr(nr):#x}", "" if page is None else f"{page:#x}",
-                    f"{count}  {users(count)}")
-        marks.append(Text(f"row {nr}", CODE, TABLE, HEAD + 36 + 19 * nr, text, touched=nr in now))
+        pfn = kmap.page_address_maps.get(nr)
+        page = nothing if pfn is None else f"{pfn:#x}"
+        text = f"{nr:0{digits}} {kmap.windows.pkmap_addr(nr):#x} {page} {count} {users(count)}"
+        marks.append(Text(f"row {nr}", CODE, TABLE, HEAD + 38 + 19 * nr, text, touched=nr in now))
     return marks
-
-
-def _row(nr: str, address: str, page: str, count: str) -> str:
-    """Four columns of fixed width; no-break spaces, so that they stay."""
-    return f"{nr:>4}  {address:10}  {page:8}  {count}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 # ---------------------------------------------------------------- the carpet

@@ -26,7 +26,7 @@ from .buddy_panel import BuddyPanel
 from .knobs import Knobs, Menu, Number, Slider
 from .stepper import Draw, Stepper
 
-STEPS = 150  # shown step by step, if more than one call is: what a saved output can hold
+STEPS = 100  # shown step by step, if more than one call is: what a saved output can hold
 FIRST_PAGE = 0x1400
 SLOTS = (4, 8, 16, 32)
 PICTURES: dict[str, Draw] = {"pkmap": draw_pkmap, "fixmap": draw_fixmap}
