@@ -23,7 +23,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from ..errors import CaptureError, KernelBug
-from ..kernel import PAGE_SHIFT
+from ..kernel import DATA, PAGE_SHIFT
 from ..mm import highmem_events as ev
 from ..mm.highmem import page_address
 from ..mm.highmem_32 import kmap, kmap_atomic, kunmap, kunmap_atomic
@@ -38,7 +38,7 @@ from ..mm.pkmap import (
     set_pkmap_count,
 )
 from ..mm.watermark import is_highmem
-from .load import Capture, read_text
+from .load import Capture, load_capture, read_text
 from .replay import Miss
 
 _PAIR = re.compile(r"(\w+)(?:@\w+)?=(\w+)")
@@ -119,20 +119,29 @@ def _strangers(machine: Machine, named: set[int]) -> Any:
 # ---------------------------------------------------------------- reading
 
 
-def load_kmap_log(path: str | Path, capture: Capture) -> KmapLog | None:
+def load_kmap_log(path: str | Path, capture: Capture | None = None) -> KmapLog | None:
     """The kmap log beside a capture; None if there is none, or a log of something else.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``NAME.snaps.gz``, with ``NAME.text.gz`` beside it; or the bare name of one in data/captures, such as
+        ``m1536i386/K1_kmap_random``.
+    capture : Capture, optional
+        The capture of that file, if it has been read.
 
     Raises
     ------
     CaptureError
         ``name:line: what`` if a line does not parse, or if something is missing.
     """
-    path = Path(path)
+    own = DATA / "captures" / f"{path}.snaps.gz"
+    path = own if own.exists() else Path(path)
     beside = path.with_name(path.name.removesuffix(".snaps.gz") + ".text.gz")
     text = read_text(beside) if path.name.endswith(".snaps.gz") and beside.exists() else ""
     if not text.startswith("kmap "):
         return None
-    log = KmapLog(beside.name, capture)
+    log = KmapLog(beside.name, capture or load_capture(path)[0])
     for number, line in enumerate(text.splitlines(), 1):
         try:
             _read(log, line)

@@ -150,6 +150,10 @@ def test_there_is_no_log_beside_most_captures(capture_path):
         assert load_kmap_log(capture_path(name), capture) is None
 
 
+def test_a_log_of_data_by_its_bare_name():
+    assert len(load_kmap_log("m1536i386/K3_kmap_small").ops) == 261
+
+
 def test_a_log_of_something_else_is_left_alone(with_text):
     path = with_text(lambda text: text.replace("kmap PKMAP_BASE", "w2 PKMAP_BASE", 1))
     assert load_kmap_log(path, load_capture(path)[0]) is None
