@@ -107,7 +107,7 @@ BUILDERS = {"machine.py", "boot.py", "mm_types.py", "mmu_gather.py"}  # what a f
 # Functions that run only while a Machine is being made, before anyone can listen.
 MAKERS = {"build_all_zonelists", "__hand_over_top_blocks", "setup_zone_pageset", "_set_marks"}
 # Parameters that are no part of a machine: the AllocContext, a tally of build_zonelists, a fault, a gather of pages.
-FREE = {"ac", "node_load", "vmf", "tlb", "ctx", "page_array", "vma_array", "locked", "nonblocking"}
+FREE = {"ac", "node_load", "vmf", "tlb", "ctx", "page_array", "vma_array", "locked", "nonblocking", "taken"}
 MUTATING = set(
     "append appendleft add clear difference_update discard extend extendleft insert intersection_update move_to_end "
     "pop popitem popleft remove reverse rotate setdefault sort symmetric_difference_update update".split()

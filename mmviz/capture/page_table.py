@@ -17,8 +17,9 @@ Columns of the score:
     counts   RSS by kind (counter plus the task's cache) without what lies outside of the test range
     frames   where a trace of the page allocator stands beside the list: see `page_table_frames`
 
-Only this is masked: frame numbers (but not which are equal), kernel addresses, pids, references before the per-CPU
-pagevecs are drained, how RSS is split between counter and cache, and page flags.
+Only this is masked: frame numbers (but not which are equal; the vm_pgoff of a private driver mapping is one, too),
+kernel addresses, pids, references before the per-CPU pagevecs are drained, how RSS is split between counter and cache,
+and page flags.
 """
 from __future__ import annotations
 
@@ -31,8 +32,9 @@ from time import perf_counter
 from typing import NamedTuple
 
 from ..errors import CaptureError
+from ..kernel import VM_MAYWRITE, VM_PFNMAP, VM_SHARED
 from .load import read_text
-from .page_table_dump import Dump, parse_dumps
+from .page_table_dump import Dump, VmaRow, parse_dumps
 from .page_table_frames import Frames, Row, allocations, said
 from .page_table_ops import Log, Operation, PinnedPage, bits_of, blocks, parse_log, parse_ops
 from .page_table_run import Run, run_all
@@ -193,13 +195,13 @@ def compare_pinned(log: Log, run: Run, score: Score) -> None:
         score.add("gup", f"line {line}", "result and pages", predicted, truth)
 
 
-def compare_step(predicted: Dump, truth: Dump, score: Score) -> None:
-    """All that a dump holds, column by column."""
+def compare_step(predicted: Dump, truth: Dump, score: Score, drivers: tuple[int, int] = (0, 0)) -> None:
+    """All that a dump holds, column by column; `drivers` are the lowest driver frames of the two sides."""
     where = f"step {truth.label} ({truth.proc}, line {truth.line})"
-    score.add("vmas", where, "mappings", masked_vmas(predicted), masked_vmas(truth))
-    score.add("tables", where, "tables, bytes", *(
-        (sorted(side.tables), side.mm["pgtables_bytes"]) for side in (predicted, truth)))
-    mine, theirs = masked_ptes(predicted), masked_ptes(truth)
+    score.add("vmas", where, "mappings", *different(*map(masked_vmas, (predicted, truth), drivers)))
+    score.add("tables", where, "tables", *different(*(
+        [*map(str, sorted(side.tables)), f"{side.mm['pgtables_bytes']} bytes"] for side in (predicted, truth))))
+    mine, theirs = map(masked_ptes, (predicted, truth), drivers)
     for vaddr in sorted({*mine, *theirs}):
         score.add("ptes", where, f"{vaddr:#x}", mine.get(vaddr), theirs.get(vaddr))
     score.add("counts", where, "RSS", rss(predicted), rss(truth))
@@ -207,22 +209,55 @@ def compare_step(predicted: Dump, truth: Dump, score: Score) -> None:
         score.add("gup", where, "held pages", masked_pages(predicted.held), masked_pages(truth.held))
 
 
-def masked_vmas(dump: Dump) -> list[tuple[int, ...]]:
+def compare_dumps(dumps: dict[tuple[str, int], Dump], run: Run, frames: Frames, score: Score) -> None:
+    """Every step; CaptureError if the kernel's dump of one is missing."""
+    drivers = first_driver_frame(run.dumps.values()), first_driver_frame(dumps.values())
+    for place, predicted in run.dumps.items():
+        if place not in dumps:
+            raise CaptureError(f"{score.name}: the dumps must hold the step of {place[0]}, line {place[1]}")
+        compare_step(predicted, dumps[place], score, drivers)
+        frames.see(place, predicted, dumps[place])
+
+
+def different(mine: list[str], theirs: list[str]) -> tuple[list[str], list[str]]:
+    """What stands on one side alone; both empty if the lists are equal, and both whole if only their order differs."""
+    if mine == theirs:
+        return [], []
+    alone = [row for row in mine if row not in theirs], [row for row in theirs if row not in mine]
+    return alone if any(alone) else (mine, theirs)
+
+
+def masked_vmas(dump: Dump, driver: int) -> list[str]:
     """start, end, flags, pgoff, anon_vma by first appearance (0: none), length of the chain."""
     order = first_seen(row.avid for row in dump.vmas if row.avid)
-    return [(row.start, row.end, row.flags, row.pgoff, order.get(row.avid, 0), row.avc) for row in dump.vmas]
+    return [f"{row.start:#x}-{row.end:#x} flags={row.flags:#x} pgoff={_pgoff(row, row.pgoff, driver)} "
+            f"anon_vma={order.get(row.avid, 0)} chain={row.avc}" for row in dump.vmas]
 
 
-def masked_ptes(dump: Dump) -> dict[int, tuple[object, ...]]:
+def _pgoff(row: VmaRow, pgoff: int, driver: int) -> str:
+    """A place in the object that is mapped: of a private driver mapping it is a frame number, and only its distance to
+    the driver's first frame is compared."""
+    is_frame = row.flags & VM_PFNMAP and row.flags & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
+    return f"frame+{pgoff - driver}" if is_frame else f"{pgoff:#x}"
+
+
+def masked_ptes(dump: Dump, driver: int) -> dict[int, str]:
     """What is compared of each entry; the frame by first appearance."""
     order = first_seen(row.pfn for row in dump.ptes.values())
-    return {vaddr: (*row[:-1], f"frame {order[row.pfn]}") for vaddr, row in sorted(dump.ptes.items())}
+    found = {}
+    for vaddr, row in dump.ptes.items():
+        over = [vma for vma in dump.vmas if vma.start <= vaddr < vma.end] if row.kind == "anon" else []
+        index = _pgoff(over[0], row.pgoff, driver) if over else f"{row.pgoff:#x}"
+        found[vaddr] = (f"{row.path} {row.bits} {row.kind} mapcount={row.mapcount} refs={row.refs} index={index} "
+                        f"data={row.data:#x} frame {order[row.pfn]}")
+    return found
 
 
-def masked_pages(pages: Sequence[PinnedPage]) -> list[tuple[object, ...]]:
+def masked_pages(pages: Sequence[PinnedPage]) -> list[str]:
     """What is compared of pinned pages; the frame by first appearance."""
     order = first_seen(page.pfn for page in pages)
-    return [(*page[:-1], f"frame {order[page.pfn]}") for page in pages]
+    return [f"{page.vaddr:#x} refs={page.refs} mapcount={page.mapcount} {page.kind} index={page.pgoff:#x} "
+            f"data={page.data:#x} after_put={page.after_put} frame {order[page.pfn]}" for page in pages]
 
 
 def first_seen(values: Iterable[int]) -> dict[int, int]:
@@ -232,6 +267,11 @@ def first_seen(values: Iterable[int]) -> dict[int, int]:
     {70: 1, 30: 2}
     """
     return {value: number for number, value in enumerate(dict.fromkeys(values), 1)}
+
+
+def first_driver_frame(dumps: Iterable[Dump]) -> int:
+    """The lowest frame that belongs to no struct page: the driver's first page that is ever mapped; 0 if none is."""
+    return min((row.pfn for dump in dumps for row in dump.ptes.values() if row.kind == "none"), default=0)
 
 
 def rss(dump: Dump) -> dict[str, int]:
@@ -266,12 +306,8 @@ def replay_operations(source: OperationList) -> Score:
     if source.log is not None:
         compare_results(source, source.log, run, score)
         compare_pinned(source.log, run, score)
-    for place, predicted in run.dumps.items() if source.dumps else ():
-        truth = (source.dumps or {}).get(place)
-        if truth is None:
-            raise CaptureError(f"{source.name}: the dumps must hold the step of {place[0]}, line {place[1]}")
-        compare_step(predicted, truth, score)
-        frames.see(place, predicted, truth)
+    if source.dumps is not None:
+        compare_dumps(source.dumps, run, frames, score)
     for number, pfn, row in frames.placed(source.rows or []):
         score.add("frames", said(frames.requests[number], number), "frame", row and row.pfn, pfn)
     score.seconds = perf_counter() - began

@@ -231,7 +231,7 @@ def _gup(run: Run, process: Process, operation: Operation) -> str:
     start, count, how, *force = operation.args
     flags = (FOLL_WRITE if how == "write" else 0) | (FOLL_FORCE if force else 0)
     frames: list[int] = []
-    got = get_user_pages_remote(run.machine, process.mm, start, count, flags, frames)
+    got = get_user_pages_remote(run.machine, process.mm, process.mm, start, count, flags, frames)
     lru_add_drain(run.machine)
     pinned = [(start + (i << PAGE_SHIFT), pfn) for i, pfn in enumerate(frames[:max(0, got)])]
     if operation.word == "gup-hold":

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..kernel import I386, PAGE_SHIFT, Config
 from ..mm.boot import ZoneSize, boot
 from ..mm.driver import driver_open
+from ..mm.file_table import fput, get_file
 from ..mm.geometry import geometry_of
 from ..mm.machine import Machine
 from ..mm.mm_types import MmStruct
@@ -90,9 +91,12 @@ def _map_program(machine: Machine, mm: MmStruct, dump: Dump) -> None:
             if row.file not in files:
                 files[row.file] = shmem_file_setup(machine, row.file, 0)
             set_vm_file(machine, vma, files[row.file], "shmem")
+            get_file(machine, files[row.file])
         _give_anon_vma(machine, vma, row, anon_vmas)
         __vma_link(machine, vma)
         vm_stat_account(machine, mm.pid, row.flags, row.end - row.start >> PAGE_SHIFT)
+    for file in files.values():
+        fput(machine, file)  # only its mappings hold the program now
 
 
 def _give_anon_vma(machine: Machine, vma: int, row: VmaRow, anon_vmas: dict[int, int]) -> None:

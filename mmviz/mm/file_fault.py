@@ -193,6 +193,8 @@ def alloc_set_pte(machine: Machine, vmf: VmFault, memcg: None, page: int) -> int
     if vmf.pte is None and not pte_alloc_one_map(machine, vmf):
         return VM_FAULT_OOM
     assert vmf.pte is not None
+    if machine.on:
+        machine.trace.emit(ev.EntryFound(vma.vm_mm.pid, vmf.address, entry(machine, vmf.pte)))
     if entry(machine, vmf.pte):
         return VM_FAULT_NOPAGE
     value = pfn_pte(geometry_of(machine), page, vma.vm_page_prot)

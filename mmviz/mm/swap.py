@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ..errors import KernelBug
 from ..kernel import VM_LOCKED, VM_SPECIAL
 from ..trace import mirrors
+from . import vm_events as ev
 from .mm_types import PG_active, PG_dirty, PG_mlocked, PG_referenced, VmAreaStruct
 from .mmzone import Zone
 from .page_free import __free_pages_ok, free_unref_page, free_unref_page_list
@@ -180,7 +181,10 @@ def __pagevec_lru_add(machine: Machine, cpu: int) -> None:
 @mirrors("mm/swap.c")
 def lru_add_drain(machine: Machine) -> None:
     """Empty this CPU's pagevec."""
-    if vm(machine).pagevec.get(machine.current.cpu):
+    pages = vm(machine).pagevec.get(machine.current.cpu, [])
+    if machine.on:
+        machine.trace.emit(ev.PagevecsDrained(machine.current.cpu, len(pages)))
+    if pages:
         __pagevec_lru_add(machine, machine.current.cpu)
 
 
@@ -191,6 +195,8 @@ def mark_page_accessed(machine: Machine, pfn: int) -> None:
     Kernel: mm/swap.c:mark_page_accessed. Simplified: activation happens at once, not by a pagevec.
     """
     flags = vm(machine).flags.get(pfn, 0)
+    if machine.on:
+        machine.trace.emit(ev.PageAccessNoted(pfn, bool(flags & PG_referenced), bool(flags & PG_active)))
     if not flags & PG_referenced:
         set_page_flag(machine, pfn, PG_referenced)
     elif not flags & PG_active:

@@ -549,3 +549,49 @@ class FaultChecked(Decision):
     vaddr: int
     write: bool
     code: int
+
+
+@event
+class FastWalkEnded(Decision):
+    """The lockless walk of get_user_pages_fast ends: so many pages were taken."""
+
+    mm: int
+    start: int
+    end: int
+    taken: int
+
+
+@event
+class FastEntryChecked(Decision):
+    """May the page of an entry be taken without looking at its mapping?"""
+
+    vaddr: int
+    entry: int
+    allowed: bool
+
+
+@event
+class LongtermChosen(Decision):
+    """get_user_pages: must pages of CMA memory be moved away first?"""
+
+    mm: int
+    vaddr: int
+    asked: int
+    longterm: bool
+
+
+@event
+class CmaPagesFound(Decision):
+    """Of the pages taken, so many lie in CMA pageblocks and can be isolated."""
+
+    taken: int
+    isolated: int
+
+
+@event
+class MigrationConsidered(Decision):
+    """Can a page move? Only if all its references are accounted for."""
+
+    pfn: int
+    references: int
+    expected: int

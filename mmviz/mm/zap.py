@@ -100,9 +100,12 @@ def zap_pte_range(machine: Machine, tlb: MmuGather, vma: VmAreaStruct, pmd: int,
     if machine.on:
         machine.trace.emit(ev.RangeWalked(vma.vm_mm.pid, "pmd", addr, end, entry(machine, pmd)))
     for pte, vaddr, _ in list(entries(machine, PTE, pmd, addr, end)):
-        page, dirty = zap_pte(machine, vma, pte, vaddr, check_mapping, rss)
+        page, member, dirty = zap_pte(machine, vma, pte, vaddr, check_mapping)
+        if page is None:
+            continue
+        rss[member] -= 1
         force_flush |= dirty
-        if page is not None and __tlb_remove_page(machine, tlb, page):
+        if __tlb_remove_page(machine, tlb, page):
             add_mm_rss_vec(machine, vma, rss)
             tlb_flush_mmu(machine, tlb)
             rss, force_flush = [0, 0, 0, 0], False
@@ -111,16 +114,16 @@ def zap_pte_range(machine: Machine, tlb: MmuGather, vma: VmAreaStruct, pmd: int,
         tlb_flush_mmu(machine, tlb)
 
 
-def zap_pte(machine: Machine, vma: VmAreaStruct, pte: int, vaddr: int, check_mapping: int,
-            rss: list[int]) -> tuple[int | None, bool]:
-    """Clear one entry, and take its page out of the counts: the page to collect, and whether a flush must follow."""
+def zap_pte(machine: Machine, vma: VmAreaStruct, pte: int, vaddr: int,
+            check_mapping: int) -> tuple[int | None, int, bool]:
+    """Clear one entry: the page to collect, which counter it belongs to, and whether a flush must follow."""
     value = entry(machine, pte)
     page = vm_normal_page(machine, vma, vaddr, value) if pte_present(value) else None
     if check_mapping and page is not None and not _maps(machine, page, check_mapping):
-        return None, False
+        return None, 0, False
     set_pte_at(machine, vma.vm_mm.pid, vaddr, pte, 0)
     if page is None:
-        return None, False
+        return None, 0, False
     force_flush = False
     if not page_anon(machine, page):
         if pte_dirty(value):
@@ -128,9 +131,8 @@ def zap_pte(machine: Machine, vma: VmAreaStruct, pte: int, vaddr: int, check_map
             set_page_dirty(machine, page)
         if pte_young(value) and not vma.vm_flags & VM_SEQ_READ:
             mark_page_accessed(machine, page)
-    rss[mm_counter(machine, page)] -= 1
     page_remove_rmap(machine, page)
-    return page, force_flush
+    return page, mm_counter(machine, page), force_flush
 
 
 def _maps(machine: Machine, page: int, ino: int) -> bool:

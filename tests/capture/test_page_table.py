@@ -113,9 +113,9 @@ def test_a_page_that_is_kept_too_often_shows(monkeypatch):
      "step 01_before (p0, line 13), vmas: mappings"),
     ({"dumps": edit(r"pgtables_bytes=36864", "pgtables_bytes=40960")}, "tables", "tables: tables, bytes"),
     ({"dumps": edit(r"data=00000003", "data=00000004")}, "ptes", "ptes: 0x100000000"),
-    ({"dumps": edit(r"pfn=6534 ", "pfn=6532 ")}, "ptes", "ptes: 0x100000000"),
+    ({"dumps": edit(r"pfn=6534 ", "pfn=6532 ")}, "ptes", "ptes: 0x100001000"),
     ({"dumps": edit(r"   pte\[5\].*\n", "")}, "ptes", "truth None"),
-    ({"dumps": edit(r"rss_anon=116", "rss_anon=119")}, "counts", "counts: RSS"),
+    ({"dumps": edit(r"cached_anon=6", "cached_anon=7")}, "counts", "counts: RSS"),
     ({"log": edit(r"put 0", "put 1")}, "gup", "line 115, gup: result and pages"),
 ], ids=str)
 def test_a_miss_says_where_what_and_both_sides(copied, command, change, column, said):
