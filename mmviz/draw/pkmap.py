@@ -8,7 +8,7 @@
 
 Solid has users, a broken outline is mapped without users, white is free; the number is pkmap_count. The hand moves
 first and looks then; where it passes 12 o'clock it comes to slot 0, and there the sweep is. A window of more than 32
-slots is drawn as a carpet, and its pages are in the tooltips.
+slots is drawn as a carpet: a row for 64 slots, and the page of the one that a step touches in its tooltip.
 """
 from __future__ import annotations
 
@@ -161,8 +161,8 @@ def _carpet(kmap: Kmap, step: Step | None) -> tuple[list[Mark], float]:
             count = kmap.pkmap_count[first]
             label = str(count) if first == last and count > 1 else ""
             marks.append(Rect(f"slot {first}", meaning_of(count), 70 + (first - row) * width, y,
-                              (last - first + 1) * width, 17, label=label, touched=first in now, tip=_tip(kmap, first)
-                              if first == last else f"slots {first} to {last}\n{users(min(count, 1))}"))
+                              (last - first + 1) * width, 17, label=label, touched=first in now,
+                              tip=_tip(kmap, first) if first in now else ""))  # a thousand tips fit in no notebook
     bottom = HEAD + 22 + kmap.windows.last_pkmap / CARPET * 22
     row, column = divmod(kmap.last_pkmap_nr, CARPET)
     x, y = 70 + (column + 0.5) * width, HEAD + 22 + row * 22

@@ -169,8 +169,8 @@ def test_a_real_window_is_a_carpet():
     log = load_kmap_log(path, load_capture(path)[0])
     assert isinstance(replay_kmap(log), KmapScore)
     machine = log.machine()
-    mv.kmap(machine, log.pages[0]["pfn"])
-    scene = draw_pkmap(machine)
+    rec = recorded(machine, (mv.kmap, log.pages[0]["pfn"]))
+    scene = draw_pkmap(machine, rec[-1])
     assert scene.words == ("1,024 slots: 1 with users, 0 mapped without users, 1,023 free. The hand is at slot 29.")
     assert marks(scene, Rect)["slot 29"].label == "2"
     assert "shows page" in marks(scene, Rect)["slot 29"].tip
