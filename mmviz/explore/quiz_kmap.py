@@ -18,7 +18,7 @@ from ..mm.page_ref import page_zone
 from ..mm.pkmap import Kmap, kmap_part
 from ..mm.watermark import is_highmem
 from ..trace import Recording, record
-from .questions import Ask, Option, Question, Value, event_at, events_from, option, question
+from .questions import Ask, Option, Question, Value, event_at, events_from, option, pages, question
 
 HIGH, LOW = 0x1400, 0x1000  # the first pages of the toy's two zones
 END = (ev.Kmapped,)
@@ -178,8 +178,8 @@ def ask_kmap_nested(recording: Recording, number: int) -> Question | None:
     else:
         return None
     high = is_highmem(page_zone(recording.at(number), pfn))
-    text = (f"CPU {cpu} has {state.kmap_atomic_idx[cpu]} pages in its pile, and calls kmap_atomic for page {pfn:#x} of "
-            f"{'HighMem' if high else 'low memory'}. Which address does it get?")
+    text = (f"CPU {cpu} has {pages(state.kmap_atomic_idx[cpu])} in its pile, and calls kmap_atomic for page {pfn:#x} "
+            f"of {'HighMem' if high else 'low memory'}. Which address does it get?")
     reason = "The next slot down in the pile of this CPU" if high else \
         "A low page has its address in the direct map, and takes no slot"
     right = option(vaddr, f"{vaddr:#x}", reason, "kmap_atomic_prot")

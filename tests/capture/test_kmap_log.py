@@ -3,6 +3,7 @@ import gzip
 import re
 from dataclasses import replace
 from itertools import cycle
+from random import Random
 
 import pytest
 
@@ -73,6 +74,69 @@ def test_the_windows_follow_from_the_configuration(log_of):
     assert head["FIXADDR_START"] == split.fixaddr_start
     assert head["high_memory"] == split.high_memory(low.max_low_pfn) == 0xC0000000 + split.maxmem
     assert (head["VMALLOC_START"], head["VMALLOC_END"]) == (split.vmalloc_start(low.max_low_pfn), split.vmalloc_end)
+
+
+# ---------------------------------------------------------------- a log that comes round
+
+
+class Ring:
+    """The ring a second time and more plainly, to write logs with: 1,024 slots, and nobody sleeps."""
+
+    def __init__(self):
+        self.counts, self.hand, self.slot_of, self.flushes = [0] * 1024, 147, {}, 0
+
+    def kmap(self, page):
+        while page not in self.slot_of:
+            self.hand = (self.hand + 1) % 1024
+            if self.hand == 0:
+                self.sweep()
+            if self.counts[self.hand] == 0:
+                self.slot_of[page], self.counts[self.hand] = self.hand, 1
+        slot = self.slot_of[page]
+        self.counts[slot] += 1
+        return (f"page={page} va={0xFF400000 + slot * 4096:x} slot={slot} pkmap_count={self.counts[slot]} "
+                f"last_pkmap_nr={self.hand}")
+
+    def sweep(self):
+        idle = [page for page, slot in self.slot_of.items() if self.counts[slot] == 1]
+        for page in idle:
+            self.counts[self.slot_of.pop(page)] = 0
+        self.flushes += bool(idle)
+
+    def kunmap(self, page):
+        self.counts[self.slot_of[page]] -= 1
+        return f"page={page} page_address={0xFF400000 + self.slot_of[page] * 4096:x}"
+
+
+def long_log(text, seed, most_held):
+    """K3's log with other operations: 6,000 on 1,500 pages."""
+    rng, ring, held, rows = Random(seed), Ring(), [], []
+    for number in range(6000):
+        if held and (len(held) >= most_held or rng.random() < 0.3):
+            rows.append(f"{number} kunmap {ring.kunmap(held.pop(rng.randrange(len(held))))}")
+        else:
+            held.append(rng.randrange(1500))
+            rows.append(f"{number} kmap {ring.kmap(held[-1])}")
+    counts = {"before": [0] * 1024, "after": ring.counts, "end": [min(count, 1) for count in ring.counts]}
+    said = {name: f"pkmap_{name}{f' last_pkmap_nr={ring.hand}' * (name == 'after')} : {' '.join(map(str, values))}"
+            for name, values in counts.items()}
+    pages = [f"page {number} pfn={300000 + number} highmem=1 va=0" for number in range(1500)]
+    head = text.splitlines()[0]
+    return "\n".join([head, said["before"], *pages, *rows, said["after"], said["end"]]) + "\n", ring.flushes
+
+
+@pytest.mark.parametrize("seed, most_held", [(1, 1), (2, 40), (3, 900)])
+def test_a_log_with_wraps_and_flushes(with_text, seed, most_held):
+    flushes = []
+
+    def change(text):
+        text, count = long_log(text, seed, most_held)
+        flushes.append(count)
+        return text
+
+    path = with_text(change)
+    score = replay_kmap(load_kmap_log(path, load_capture(path)[0]))
+    assert score.perfect and score.flushes == flushes[0] > 0 and score.exact == score.kmaps > 3000
 
 
 # ---------------------------------------------------------------- a broken rule is seen
