@@ -55,6 +55,14 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "KmapPanel": "mmviz.explore.kmap_panel:KmapPanel",
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
     "check": "mmviz.explore.exercise:check",
+    "load_operations": "mmviz.capture.page_table:load_operations",
+    "replay_operations": "mmviz.capture.page_table:replay_operations",
+    "draw_tables": "mmviz.draw.tables:draw_tables", "draw_walk": "mmviz.draw.walk:draw_walk",
+    "draw_address_split": "mmviz.draw.address_split:draw_address_split",
+    "draw_address": "mmviz.draw.address:draw_address", "draw_vmas": "mmviz.draw.vmas:draw_vmas",
+    "draw_refcounts": "mmviz.draw.refcounts:draw_refcounts",
+    "AddressPanel": "mmviz.explore.address_panel:AddressPanel",
+    "MappingPanel": "mmviz.explore.mapping_panel:MappingPanel",
 }
 
 

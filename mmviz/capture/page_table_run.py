@@ -87,7 +87,7 @@ class Run:
     dumps: dict[tuple[str, int], Dump] = field(default_factory=dict)
     held: list[tuple[int, int]] = field(default_factory=list)
     pids: int = 1
-    stepped: Callable[[tuple[str, int]], None] | None = None  # called at each step
+    stepped: Callable[[tuple[str, int]], None] = field(default=lambda place: None)  # called at each step
 
     def lines(self) -> Iterator[str]:
         """The results as a log has them."""
@@ -262,8 +262,7 @@ def _step(run: Run, process: Process, operation: Operation) -> str:
     dump = dump_of(run.machine, process.mm, operation.args[0], process.name, operation.line)
     dump.held = [page_of(run.machine, vaddr, pfn) for vaddr, pfn in run.held]
     run.dumps[process.name, operation.line] = dump
-    if run.stepped is not None:
-        run.stepped((process.name, operation.line))
+    run.stepped((process.name, operation.line))
     return "ok"
 
 

@@ -15,7 +15,7 @@ from ..mm.pgtable import pte_pfn
 from ..mm.swap import page_count
 from ..mm.vm import vm
 from .page_table_dump import Dump, PteRow, VmaRow
-from .page_table_ops import RANGES, PinnedPage
+from .page_table_ops import PinnedPage
 
 BITS = ("P", "RW", "US", "PWT", "PCD", "A", "D", "PSE/PAT", "G", "SW1(special)", "SW2", "SW3")  # from bit 0 on
 MEMBERS = {"file": MM_FILEPAGES, "anon": MM_ANONPAGES, "shmem": MM_SHMEMPAGES}
@@ -59,16 +59,14 @@ def tables_of(machine: Machine, mm: MmStruct) -> Iterator[tuple[tuple[int, ...],
 
 
 def _read_table(machine: Machine, dump: Dump, path: tuple[int, ...], first: int, table: int) -> None:
-    """The entries of one PTE table, as far as they lie in the test range."""
+    """The entries of one PTE table."""
     geometry = geometry_of(machine)
-    low, high = RANGES[geometry.bits]
     for index, entry in sorted(vm(machine).tables[table].items()):
         vaddr = first + (index << PAGE_SHIFT)
-        if low <= vaddr < high:
-            pfn = pte_pfn(geometry, entry)
-            page = page_of(machine, vaddr, pfn)
-            dump.ptes[vaddr] = PteRow((*path, index), bits_of(geometry, entry), page.kind, page.mapcount, page.refs,
-                                      page.pgoff, page.data, pfn)
+        pfn = pte_pfn(geometry, entry)
+        page = page_of(machine, vaddr, pfn)
+        dump.ptes[vaddr] = PteRow((*path, index), bits_of(geometry, entry), page.kind, page.mapcount, page.refs,
+                                  page.pgoff, page.data, pfn)
 
 
 def bits_of(geometry: Geometry, entry: int) -> str:

@@ -135,7 +135,13 @@ def _layout(state: Machine, graph: nx.DiGraph[Node], spaces: list[MmStruct]) -> 
         if node not in centre:
             below = [centre[child] for child in _own(graph, node)]
             centre[node] = sum(below) / len(below)
-    return {node: (x, TOP + row[node[0]] * ROW, min(74.0, slot - 5)) for node, x in centre.items()}
+    return {node: (x, TOP + row[node[0]] * ROW, min(74.0, _room(centre, node, row) - 5)) for node, x in centre.items()}
+
+
+def _room(centre: dict[Node, float], node: Node, row: dict[str, int]) -> float:
+    """How far the next node of the same row is away."""
+    others = [abs(x - centre[node]) for other, x in centre.items() if other != node and row[other[0]] == row[node[0]]]
+    return min(others, default=92.0)
 
 
 def _own(graph: nx.DiGraph[Node], node: Node) -> list[Node]:
@@ -217,7 +223,9 @@ def _edges(graph: nx.DiGraph[Node], places: dict[Node, tuple[float, float, float
         marks.append(Line(f"edge {key}", LINK, x, y + TALL, x2, y2, touched=above in way and below in way,
                           tip=f"entries {', '.join(map(str, facts['index'][:8]))}"))
         if width > 30 and len(facts["index"]) == 1 and below in _own(graph, above):
-            marks.append(Text(f"index {key}", MUTED, x2 + 10, y2 - 5, f"{facts['index'][0]}"))
+            side = -1 if x > x2 + 4 else 1  # the side that the line does not come from
+            marks.append(Text(f"index {key}", MUTED, x2 + side * 10, y2 - 5, f"{facts['index'][0]}",
+                              anchor="end" if side < 0 else "start"))
     return marks
 
 

@@ -9,20 +9,15 @@ there, and the first page of each hole: there the way ends early.
 """
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Any
-
-import anywidget
 
 from ..draw.address import draw_address
 from ..draw.spaces import entries_of, space_of
 from ..kernel import PAGE_SIZE
 from ..mm.machine import Machine
-from .coding import Encoder
-from .stepper import Frame, Stepper, place, still
+from .places import Place, Places
 
-MOST = 64  # addresses
+MOST = 64  # addresses: as many as fit in 40 KB
 
 
 def worth_a_look(machine: Machine, mm: int | None = None) -> list[int]:
@@ -34,7 +29,7 @@ def worth_a_look(machine: Machine, mm: int | None = None) -> list[int]:
     return sorted(found)[:MOST]
 
 
-class AddressPanel(Stepper):
+class AddressPanel(Places):
     """Addresses on a slider: their bits, and their way through the tables.
 
     Parameters
@@ -56,31 +51,13 @@ class AddressPanel(Stepper):
 
     def __init__(self, machine: Machine, addresses: Iterable[int] | None = None, *, mm: int | None = None,
                  at: int = 0) -> None:
-        anywidget.AnyWidget.__init__(self)
         shown = list(worth_a_look(machine, mm) if addresses is None else addresses)
         if not 1 <= len(shown) <= MOST:
             raise ValueError(f"addresses must be 1 to {MOST}, got {len(shown)}")
         self.addresses = shown
-        self._fill(machine, mm, place(at, len(shown) - 1))
-
-    def _fill(self, machine: Machine, mm: int | None, start: int) -> None:
-        """Draw every address, and hand the pictures over."""
-        encoder, stills, last = Encoder(), {}, len(self.addresses) - 1
-        for i, vaddr in enumerate(self.addresses):
-            scene = draw_address(machine, vaddr=vaddr, mm=mm)
-            encoder.add(scene, scene.words)
-            if i in (0, last // 2, last):
-                stills[i] = still(Frame(i, None, scene.words, scene), last)
-        story = encoder.finish() | {"label": f"Addresses of {space_of(machine, None, mm).name}", "start": start,
-                                    "places": [f"{vaddr:#x}" for vaddr in self.addresses]}
-        self._length, self._chosen, self._stills = last, False, stills
-        with self.hold_sync():
-            self.step = start
-            self.data = json.dumps(story, separators=(",", ":"), ensure_ascii=False)
+        scenes = [draw_address(machine, vaddr=vaddr, mm=mm) for vaddr in shown]
+        super().__init__([Place(f"{vaddr:#x}", scene.words, scene) for vaddr, scene in zip(shown, scenes, strict=True)],
+                         f"Addresses of {space_of(machine, None, mm).name}", at)
 
     def __repr__(self) -> str:
         return f"AddressPanel({len(self.addresses)} addresses)"
-
-    def show(self, *args: Any, **kwargs: Any) -> None:
-        """An AddressPanel shows the addresses that it was made with."""
-        raise TypeError("an AddressPanel cannot take a recording; make a Stepper")

@@ -268,6 +268,23 @@ class TlbFlushed(Decision):
 
 
 @event
+class PageAccessNoted(Decision):
+    """mark_page_accessed: what the page was before; it becomes referenced, then active."""
+
+    pfn: int
+    referenced: bool
+    active: bool
+
+
+@event
+class PagevecsDrained(Decision):
+    """lru_add_drain: so many pages leave this CPU's pagevec for the LRU lists."""
+
+    cpu: int
+    pages: int
+
+
+@event
 class RangeWalked(Decision):
     """A function of one level looks at one entry, for the part [start, end) of a range."""
 

@@ -181,6 +181,12 @@ def _checked(w: dict[str, Any]) -> str:
     return f"The mapping at {w['vaddr']:#x} does not allow a {'write' if w['write'] else 'read'}: SIGSEGV, ACCERR."
 
 
+def _accessed(w: dict[str, Any]) -> str:
+    if w["referenced"] and w["active"]:
+        return f"Page {w['pfn']:#x} was used once more: it is referenced and active already."
+    return f"Page {w['pfn']:#x} was used: it becomes {'active' if w['referenced'] else 'referenced'}."
+
+
 def _yes(text: str, yes: str, no: str, field: str) -> Callable[[dict[str, Any]], str]:
     """A text with one of two endings."""
     def say(w: dict[str, Any]) -> str:
@@ -214,6 +220,8 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "SetVmPgoff": "The offset of mapping {vma} is {vm_pgoff:#x} pages.",
     "TlbGatherBegun": "Pages of process {mm} from {start:#x} on are collected, to be freed after the TLB was flushed.",
     "TlbFlushed": "The TLB is flushed: no CPU reaches the pages of process {mm} that were collected ({pages:,}).",
+    "PageAccessNoted": _accessed,
+    "PagevecsDrained": lambda w: f"{_pages(w['pages'])} leave{'s' * (w['pages'] == 1)} the pagevec of CPU {w['cpu']}.",
     "RangeWalked": _walked, "TableKept": _kept, "TablesBounded": _bounded,
     "RemapChecked": _remap,
     "PfnModifyChecked": _yes("Frame {pfn:#x}", "may be mapped like this", "must not be mapped like this (L1TF)",
@@ -226,7 +234,7 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "WouldSwapIn": "The page of {vaddr:#x} is in swap: the kernel would read it in and wait.",
     "FaultOffered": _yes("The mapping at {vaddr:#x}", "can be asked for its pages", "has no page to offer: SIGBUS",
                          "offered"),
-    "FaultAroundChosen": "Of pages {start_pgoff} to {end_pgoff} of the file, all that is in the page cache is mapped at once.",
+    "FaultAroundChosen": "Of pages {start_pgoff} to {end_pgoff} of the file, those in the page cache are mapped.",
     "CopyConsidered": _considered,
     "MoveBegun": "The entries of {length:,} bytes move from {old_addr:#x} to {new_addr:#x}.",
     "TableMoveConsidered": _yes("From {old_addr:#x} to {new_addr:#x}", "the whole PTE table moves",

@@ -1,10 +1,13 @@
 """Whatever processes ask of their address spaces, a table of pages says what must be there, and the recording too.
 
-The truth is a dict {page: what}, as plain as can be. Mappings must say the same, be sorted and apart, and add up to the
-counters; anon_vmas must be linked from both sides; a recording must rebuild the machine, and after the last exit
-nothing is left. And for each primitive: a change that is not said is seen.
+The truth is a dict {page: what}, as plain as can be: what is mapped there, and the word in it. Mappings must say
+the same, be sorted and apart, and add up to the counters; every touch must end as the truth has it; anon_vmas must
+be linked from both sides; a recording must rebuild the machine, and after the last exit nothing is left. And for each
+primitive: a change that is not said is seen.
 """
 from collections import Counter
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -53,24 +56,72 @@ def rights(prot):
     return sum(BITS[letter] for letter in prot if letter != "-")
 
 
+@dataclass
+class Object:
+    """A file, shared memory, or the pages of a driver: how long it is, and the words in it."""
+
+    size: int
+    words: dict = field(default_factory=dict)
+
+
+@dataclass
+class Page:
+    """What is at one page of an address space. `copy` is the word of a private page; None: there is no such page."""
+
+    rights: int
+    shared: bool
+    kind: str
+    object: Object
+    index: int
+    flags: int = 0
+    copy: int | None = None
+
+    def row(self):
+        return self.rights, self.shared, self.kind, self.index if self.kind == "file" else 0, self.flags
+
+    def outcome(self, write):
+        """The signal, or what a touch reads before it writes."""
+        if not self.rights & (2 if write else 7):
+            return "SIGSEGV"
+        if self.copy is not None:
+            return self.copy
+        return self.object.words.get(self.index, 0) if self.index < self.object.size else "SIGBUS"
+
+    def store(self, word):
+        if self.shared:
+            self.object.words[self.index] = word
+        else:
+            self.copy = word
+
+
 class Process:
-    """An address space, and the truth of it: page -> [rights, shared, kind, offset, other flags]."""
+    """An address space, and the truth of it."""
 
     def __init__(self, space, truth):
         self.space, self.truth = space, truth
 
-    def pages(self):
-        """The same table, as the mappings have it."""
-        kinds = {0: "anon", self.space.file: "file", self.space.driver: "driver"}
+    def rows(self):
+        """The truth about mappings, as the mappings have it."""
+        kinds = {self.space.file: "file", self.space.driver: "driver"}
         found = {}
         for vma in self.space.mm.mmap:
-            kind = kinds.get(vma.vm_file, "anon")
-            for index in range(vma_pages(vma)):
-                offset = vma.vm_pgoff + index if kind == "file" else 0
-                flags = vma.vm_flags & (VM_DONTCOPY | VM_WIPEONFORK | VM_LOCKED)
-                found[(vma.vm_start - self.space.base >> PAGE_SHIFT) + index] = [
-                    vma.vm_flags & 7, bool(vma.vm_flags & VM_SHARED), kind, offset, flags]
+            kind, flags = kinds.get(vma.vm_file, "anon"), vma.vm_flags & (VM_DONTCOPY | VM_WIPEONFORK | VM_LOCKED)
+            first = vma.vm_start - self.space.base >> PAGE_SHIFT
+            found |= {first + i: (vma.vm_flags & 7, bool(vma.vm_flags & VM_SHARED), kind,
+                                  vma.vm_pgoff + i if kind == "file" else 0, flags) for i in range(vma_pages(vma))}
         return found
+
+    def populate(self, pages):
+        """Bring pages in as mlock does, as far as that goes."""
+        for page in pages:
+            what = self.truth[page]
+            if what.kind == "driver":
+                continue
+            word = what.outcome(False)
+            if isinstance(word, str):
+                return
+            if what.rights & 2 and not what.shared:
+                what.copy = word
 
 
 class Calls(RuleBasedStateMachine):
@@ -87,6 +138,7 @@ class Calls(RuleBasedStateMachine):
         space = type(self).make_space(self.machine)
         self.file, self.driver = shmem_file_setup(self.machine, "ptfile", 16), driver_open(self.machine)
         shmem_write(self.machine, self.file, 2, 0xF1000002)
+        self.objects = {"file": Object(16, {2: 0xF1000002}), "driver": Object(4)}
         space.file, space.driver = self.file, self.driver
         self.pids = 1
         self.processes = [Process(space, {})]
@@ -123,20 +175,25 @@ class Calls(RuleBasedStateMachine):
         if kind == "driver" and "x" in prot:
             assert done == -Errno.EPERM
             return
-        for page in range(start, start + pages):
-            process.truth.pop(page, None)
+        self.forget(process, range(start, start + pages))
         if kind == "driver" and not shared and pages > 4:
             assert done == -Errno.EINVAL
             return
         assert done == start
+        backing = self.objects.get(kind) or Object(pages if shared else 1 << 40)
         for index in range(pages):
-            process.truth[start + index] = [rights(prot), shared, kind, pgoff + index if kind == "file" else 0, 0]
+            process.truth[start + index] = Page(rights(prot), shared, kind, backing,
+                                                index + pgoff if kind == "file" else index)
         self.check_merged(process.space, start, pages)
+
+    @staticmethod
+    def forget(process, pages):
+        for page in pages:
+            process.truth.pop(page, None)
 
     def check_merged(self, space, start, pages):
         """At both ends of what was mapped, neighbours that are alike have different anon_vmas."""
-        for upper in (space.mm.mmap[i] for i in range(1, space.mm.map_count)):
-            lower = space.mm.mmap[space.mm.mmap.index(upper) - 1]
+        for lower, upper in pairwise(space.mm.mmap):
             at_an_end = upper.vm_start - space.base >> PAGE_SHIFT in (start, start + pages)
             alike = (lower.vm_end, lower.vm_flags, lower.vm_file, lower.vm_pgoff + vma_pages(lower)) == (
                 upper.vm_start, upper.vm_flags, upper.vm_file, upper.vm_pgoff)
@@ -146,25 +203,32 @@ class Calls(RuleBasedStateMachine):
     def munmap(self, who, start, pages):
         process = self.pick(who)
         assert process.space.munmap(start, pages) == 0
-        for page in range(start, start + pages):
-            process.truth.pop(page, None)
+        self.forget(process, range(start, start + pages))
 
     @rule(who=st.integers(0, 2), start=STARTS, pages=COUNTS, prot=PROTS)
     def mprotect(self, who, start, pages, prot):
         process = self.pick(who)
-        expected = 0
+        expected, populated = 0, []
+        vmas = [(vma.vm_start - process.space.base >> PAGE_SHIFT) for vma in process.space.mm.mmap]
         for page in range(start, start + pages):
-            if page not in process.truth:
+            what = process.truth.get(page)
+            if what is None:
                 expected = -Errno.ENOMEM
-            elif process.truth[page][2] == "driver" and "x" in prot:
+            elif what.kind == "driver" and "x" in prot:
                 expected = -Errno.EACCES
             if expected:
                 break
-            process.truth[page][0] = rights(prot)
+            if what.flags & VM_LOCKED and not what.shared and rights(prot) & ~what.rights & 2:
+                if not populated or page in vmas:
+                    populated.append([])
+                populated[-1].append(page)
+            what.rights = rights(prot)
         assert process.space.mprotect(start, pages, prot) == expected
+        for each in populated:
+            process.populate(each)
 
     @rule(who=st.integers(0, 2), start=STARTS, pages=COUNTS,
-          advice=st.sampled_from([MADV_DONTNEED, MADV_WILLNEED, *ADVICE, *TAKEN_BACK]))
+          advice=st.sampled_from([MADV_DONTNEED, MADV_DONTNEED, MADV_WILLNEED, *ADVICE, *TAKEN_BACK]))
     def madvise(self, who, start, pages, advice):
         process = self.pick(who)
         expected = 0
@@ -172,13 +236,14 @@ class Calls(RuleBasedStateMachine):
             what = process.truth.get(page)
             if what is None:
                 expected = -Errno.ENOMEM
-            elif (advice == MADV_DONTNEED and (what[4] & VM_LOCKED or what[2] == "driver")) or (
-                    advice == MADV_DOFORK and what[2] == "driver") or (
-                    advice == MADV_WIPEONFORK and (what[1] or what[2] != "anon")):
+            elif (advice == MADV_DONTNEED and (what.flags & VM_LOCKED or what.kind == "driver")) or (
+                    advice == MADV_DOFORK and what.kind == "driver") or (
+                    advice == MADV_WIPEONFORK and (what.shared or what.kind != "anon")):
                 expected = -Errno.EINVAL
                 break
             else:
-                what[4] = (what[4] | ADVICE.get(advice, 0)) & ~TAKEN_BACK.get(advice, 0)
+                what.flags = (what.flags | ADVICE.get(advice, 0)) & ~TAKEN_BACK.get(advice, 0)
+                what.copy = None if advice == MADV_DONTNEED else what.copy
         assert process.space.madvise(start, pages, advice) == expected
 
     @rule(who=st.integers(0, 2), start=STARTS, pages=COUNTS, lock=st.booleans())
@@ -187,52 +252,48 @@ class Calls(RuleBasedStateMachine):
         hole = False
         for page in range(start, start + pages):
             hole = hole or page not in process.truth
-            if not hole and process.truth[page][2] != "driver":
-                process.truth[page][4] = process.truth[page][4] & ~VM_LOCKED | (VM_LOCKED if lock else 0)
+            if not hole and process.truth[page].kind != "driver":
+                process.truth[page].flags = process.truth[page].flags & ~VM_LOCKED | (VM_LOCKED if lock else 0)
         done = process.space.mlock(start, pages) if lock else process.space.munlock(start, pages)
         assert done == -Errno.ENOMEM if hole else done in (0, -Errno.ENOMEM)
+        if lock and not hole:
+            process.populate(range(start, start + pages))
 
     @rule(who=st.integers(0, 2), old=STARTS, old_pages=COUNTS, new_pages=COUNTS, new=st.none() | STARTS)
     def mremap(self, who, old, old_pages, new_pages, new):
         process = self.pick(who)
         truth, done = process.truth, process.space.mremap(old, old_pages, new_pages, new)
-        moved = [truth.get(page) for page in range(old, old + min(old_pages, new_pages))]
-        if new is None:
-            if done == old:
-                self.resize(truth, old, old_pages, new_pages)
-            return
-        if old < new + new_pages and new < old + old_pages:
+        if new is not None and old < new + new_pages and new < old + old_pages:
             assert done == -Errno.EINVAL
             return
-        for page in (*range(new, new + new_pages), *range(old + new_pages, old + old_pages)):
-            truth.pop(page, None)
-        if done == new:
-            self.move(truth, old, old_pages, moved, new, new_pages)
-
-    def resize(self, truth, old, old_pages, new_pages):
-        for page in range(old + new_pages, old + old_pages):
-            truth.pop(page, None)
-        for page in range(old + old_pages, old + new_pages):
-            truth[page] = self.next_of(truth[page - 1])
-
-    def move(self, truth, old, old_pages, moved, new, new_pages):
-        for page in range(old, old + old_pages):
-            truth.pop(page, None)
+        if new is not None:
+            self.forget(process, (*range(new, new + new_pages), *range(old + new_pages, old + old_pages)))
+        if done < 0:
+            return
+        place = old if new is None else new
+        moved = [truth.get(page) for page in range(old, old + min(old_pages, new_pages))]
+        self.forget(process, range(old, old + old_pages))
         for index in range(new_pages):
-            truth[new + index] = moved[index] if index < len(moved) else self.next_of(truth[new + index - 1])
+            what = moved[index] if index < len(moved) else self.next_of(truth[place + index - 1])
+            if what:  # a length that stays the same is not looked at, even over a hole
+                truth[place + index] = what
+        if new_pages > old_pages and truth[place].flags & VM_LOCKED:
+            process.populate(range(place + old_pages, place + new_pages))
 
     @staticmethod
     def next_of(what):
-        return [*what[:3], what[3] + 1 if what[2] == "file" else 0, what[4]]
+        return replace(what, index=what.index + 1, copy=None)
 
     @rule(who=st.integers(0, 2), pages=st.lists(STARTS, max_size=4), write=st.booleans())
     def touch(self, who, pages, write):
         process = self.pick(who)
         for page in pages:
-            done = process.space.write(page)[0] if write else process.space.read(page)[0]
             what = process.truth.get(page)
-            may = what is not None and what[0] & (2 if write else 7)
-            assert (done == "SIGSEGV") == (not may)
+            expected = what.outcome(write) if what else "SIGSEGV"
+            [done] = process.space.write(page) if write else process.space.read(page)
+            assert done == (expected if isinstance(expected, str) or not write else "ok")
+            if write and done == "ok":
+                what.store(100 + page)
 
     @precondition(lambda self: len(self.processes) < 3)
     @rule(who=st.integers(0, 2))
@@ -241,8 +302,9 @@ class Calls(RuleBasedStateMachine):
         self.pids += 1
         space = parent.space.fork(self.pids)
         space.file, space.driver = self.file, self.driver
-        self.processes.append(Process(space, {page: [*what[:4], what[4] & ~VM_LOCKED] for page, what
-                                              in parent.truth.items() if not what[4] & VM_DONTCOPY}))
+        self.processes.append(Process(space, {
+            page: replace(what, flags=what.flags & ~VM_LOCKED, copy=None if what.flags & VM_WIPEONFORK else what.copy)
+            for page, what in parent.truth.items() if not what.flags & VM_DONTCOPY}))
 
     @precondition(lambda self: len(self.processes) > 1)
     @rule(who=st.integers(0, 2))
@@ -252,13 +314,18 @@ class Calls(RuleBasedStateMachine):
     @rule(size=st.integers(0, 24))
     def ftruncate(self, size):
         assert shmem_setattr(self.machine, self.file, size) == 0
+        file = self.objects["file"]
+        file.words, file.size = {index: word for index, word in file.words.items() if index < size}, size
+        for what in (what for process in self.processes for what in process.truth.values()):
+            if what.kind == "file" and what.index >= size:
+                what.copy = None
 
     # -- what always holds
 
     @invariant()
     def mappings_say_what_was_asked_for(self):
         for process in getattr(self, "processes", ()):
-            assert process.pages() == process.truth
+            assert process.rows() == {page: what.row() for page, what in process.truth.items()}
 
     @invariant()
     def mappings_are_sorted_and_apart_and_counted(self):
