@@ -30,7 +30,8 @@ from mmviz.mm.zone import (
 ROOT = Path(__file__).resolve().parents[2]
 CAPTURES = sorted(path for kind in ("*.json.gz", "*/*.snaps.gz") for path in (ROOT / "data" / "captures").glob(kind))
 LINE = re.compile(r"(?P<name>\S+) kind=page_alloc allocs=(?P<allocs>\d+) exact=(?P<exact>\d+) "
-                  r"inner=(?P<inner>\d+)/(?P<of>\d+) final=(?P<final>\S+) events=(?P<events>\d+) seconds=\d+\.\d( unseen_folds=\d+)?")
+                  r"inner=(?P<inner>\d+)/(?P<of>\d+) final=(?P<final>\S+) events=(?P<events>\d+) "
+                  r"seconds=\d+\.\d( unseen_folds=\d+)?")
 W2, W2B = "m512_W2_alloc_random.json.gz", "m512_W2b_small.json.gz"
 
 
