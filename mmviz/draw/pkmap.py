@@ -1,10 +1,10 @@
 """kmap's window: a ring of slots, the hand that goes round, and what a sweep takes.
 
                  0                      slot, address, page, pkmap_count
-              (  0  )                   0 0xff400000 ------ 0 free
-        3 (  2  )  (  2  ) 1            1 0xff401000 0x1400 2 one user
-              (  1  )   <-- hand        2 0xff402000 0x1401 1 no users, until a sweep
-                 2                      3 0xff403000 0x1402 2 one user
+              (  0  )                   0 0xff400000 ------ 0: free
+        3 (  2  )  (  2  ) 1            1 0xff401000 0x1400 2: one user
+              (  1  )   <-- hand        2 0xff402000 0x1401 1: no users, until a sweep
+                 2                      3 0xff403000 0x1402 2: one user
 
 Solid has users, a broken outline is mapped without users, white is free; the number is pkmap_count. The hand moves
 first and looks then; where it passes 12 o'clock it comes to slot 0, and there the sweep is. A window of more than 32
@@ -143,7 +143,7 @@ def _table(kmap: Kmap, now: set[int]) -> list[Mark]:
     for nr, count in enumerate(kmap.pkmap_count):
         pfn = kmap.page_address_maps.get(nr)
         page = nothing if pfn is None else f"{pfn:#x}"
-        text = f"{nr:0{digits}} {kmap.windows.pkmap_addr(nr):#x} {page} {count} {users(count)}"
+        text = f"{nr:0{digits}} {kmap.windows.pkmap_addr(nr):#x} {page} {count}: {users(count)}"
         marks.append(Text(f"row {nr}", CODE, TABLE, HEAD + 38 + 19 * nr, text, touched=nr in now))
     return marks
 
