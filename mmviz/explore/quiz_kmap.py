@@ -50,8 +50,9 @@ def ask_kmap_slot(recording: Recording, number: int) -> Question | None:
     text = (f"Page {search.pfn:#x} has no address. The hand is at slot {hand}; the counts are {_counts(state)}. "
             "Which slot does kmap give it?")
     swept = any(isinstance(step.event, ev.ZeroPkmapsSought) for step in events_from(recording, number, END))
-    way = "the hand has passed the sweep, and here" if swept else "going on from its place, the hand first meets here"
-    right = option(got, f"slot {got}", f"Slot {got}: {way} a slot whose count is 0", "map_new_virtual")
+    when = "After the sweep, slot" if swept else "Slot"
+    right = option(got, f"slot {got}", f"{when} {got} is the first on the way of the hand whose count is 0",
+                   "map_new_virtual")
     marks: dict[str, Value] = {f"slot {nr}": nr for nr in range(state.windows.last_pkmap)}
     return question("kmap_slot", text, right, _other_slots(state, got, swept), number, zone, marks)
 
