@@ -332,6 +332,6 @@ def ask_who_copies(recording: Recording, number: int) -> Question | None:
 
 KINDS = {"table_index": ask_table_index, "tables_made": ask_tables_made, "addr_end": ask_addr_end,
          "fault_outcome": ask_fault_outcome, "gup_result": ask_gup_result, "who_copies": ask_who_copies}
-KIND_OF = {"EntryUsed": "fault_outcome", "FaultBegun": "fault_outcome", "PgtablePageCtor": "tables_made",
+KIND_OF = {"EntryUsed": "table_index", "FaultBegun": "fault_outcome", "PgtablePageCtor": "tables_made",
            "RangeWalked": "addr_end", "UserPagesGot": "gup_result", "SwapPageReused": "who_copies"}
 PICTURES = {kind: partial(picture, "tables" if kind in ("tables_made", "who_copies") else "mappings") for kind in KINDS}
