@@ -8,7 +8,7 @@ import pytest
 import mmviz as mv
 from mmviz.capture.page_table import COLUMNS, load_operations, replay_operations
 from mmviz.capture.page_table_frames import capture_beside
-from mmviz.mm import copy_page_range, file_fault, munmap, wp_fault
+from mmviz.mm import copy_page_range, file_fault, munmap, pgalloc, wp_fault
 
 CAPTURES = Path(__file__).resolve().parents[2] / "data" / "captures" / "pt"
 LISTS = sorted(path.stem for path in CAPTURES.glob("*.ops"))
@@ -233,3 +233,9 @@ def test_a_list_for_i386_is_told_by_its_addresses(tmp_path):
     assert run_text(tmp_path, "mmap 0x50000000 2 rw- shared file 63\nread 0x50000000\nread 0x50001000") == [
         "1 p0 mmap 0x50000000 2 rw- shared file 63 -> 0x50000000", "2 p0 read 0x50000000 -> ok data=f100003f",
         "3 p0 read 0x50001000 -> fault 0x50001000 SIGBUS code=2"]
+
+
+def test_tables_from_the_wrong_list_show(monkeypatch):
+    monkeypatch.setattr(pgalloc, "__gfp", lambda mm: mv.GFP_HIGHUSER_MOVABLE)
+    score = scored("PT_program")
+    assert columns_missed(score) == {"frames"} and score.exact["frames"] < score.total["frames"] // 2
