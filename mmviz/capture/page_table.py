@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -34,6 +34,7 @@ from typing import NamedTuple
 
 from ..errors import CaptureError, MmvizError
 from ..kernel import VM_MAYWRITE, VM_PFNMAP, VM_SHARED
+from ..trace import Recording, record
 from .load import Capture, read_text
 from .page_table_dump import Dump, VmaRow, parse_dumps
 from .page_table_frames import Journal, Others, Plan, capture_beside, pairs, plan
@@ -332,3 +333,37 @@ def replay_operations(source: OperationList) -> Score:
             compare_frames(source, source.dumps, plan(source.capture, journal, source.dumps["p0", 0]), score)
     score.seconds = perf_counter() - began
     return score
+
+
+def record_operation(source: OperationList, line: int) -> Recording:
+    """One operation of a list, event by event, after all that comes before it.
+
+    Parameters
+    ----------
+    source : OperationList
+    line : int
+        Its line in the list; of a fork, what the parent does before its child runs.
+
+    Returns
+    -------
+    Recording
+
+    Raises
+    ------
+    ValueError
+        If no operation that runs stands in this line.
+    """
+    machine, found = boot_for(source.bits), list[Recording]()
+    first = source.dumps["p0", 0] if source.dumps else None
+    run = Run(machine, start_process(machine, first), source.operations, source.bits, source.lines)
+    with ExitStack() as open_recording:
+        def begins(operation: Operation) -> None:
+            if operation.line == line:
+                found.append(open_recording.enter_context(record(machine)))
+            elif found:
+                open_recording.close()
+        run.begins = begins
+        run_all(run)
+    if not found:
+        raise ValueError(f"line must be that of an operation of {source.name}, got {line}")
+    return found[0]

@@ -8,7 +8,7 @@ import pytest
 import mmviz as mv
 from mmviz.capture.page_table import COLUMNS, load_operations, replay_operations
 from mmviz.capture.page_table_frames import capture_beside
-from mmviz.mm import copy_page_range, file_fault, munmap, pgalloc, wp_fault
+from mmviz.mm import copy_page_range, file_fault, munmap, pgalloc, vm_events, wp_fault
 
 CAPTURES = Path(__file__).resolve().parents[2] / "data" / "captures" / "pt"
 LISTS = sorted(path.stem for path in CAPTURES.glob("*.ops"))
@@ -191,6 +191,25 @@ def test_a_trace_that_is_not_exact_says_nothing_of_frames(tmp_path):
         (tmp_path / f"PT_program.{kind}.gz").write_bytes(gzip.compress(changed.encode()))
     with pytest.raises(mv.CaptureError, match="must be one stretch, and its replay exact"):
         capture_beside(tmp_path / "PT_program.ops")
+
+
+# ---------------------------------------------------------------- one operation, event by event
+
+
+def test_one_operation_opens_as_a_recording():
+    source = load_operations(CAPTURES / "H08_fork.ops")
+    copied = mv.record_operation(source, 16)  # the child's first write
+    [reuse] = copied.select(vm_events.SwapPageReused)
+    assert not reuse.event.reuse and reuse.event.mapcount == 2
+    assert copied.select(vm_events.SetPteAt)[-1].event.mm == 2
+    assert len(mv.Stepper(copied, mv.draw_tables).html()) > 0
+    forked = mv.record_operation(source, 14)
+    assert {frame.symbol for step in forked for frame in step.stack} >= {"copy_page_range", "dup_mmap"}
+    assert not forked.select(vm_events.EntryUsed)
+    last = mv.record_operation(source, 114)
+    assert last.select(vm_events.TlbFlushed)
+    with pytest.raises(ValueError, match=r"line must be that of an operation of H08_fork\.ops, got 1"):
+        mv.record_operation(source, 1)
 
 
 # ---------------------------------------------------------------- processes
