@@ -56,7 +56,7 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
     "check": "mmviz.explore.exercise:check",
     "load_operations": "mmviz.capture.page_table:load_operations",
-    "replay_operations": "mmviz.capture.page_table:replay_operations",
+    **{name: f"mmviz.capture.page_table:{name}" for name in ("record_operation", "replay_operations")},
     "draw_tables": "mmviz.draw.tables:draw_tables", "draw_walk": "mmviz.draw.walk:draw_walk",
     "draw_address_split": "mmviz.draw.address_split:draw_address_split",
     "draw_address": "mmviz.draw.address:draw_address", "draw_vmas": "mmviz.draw.vmas:draw_vmas",

@@ -15,7 +15,8 @@ Columns of the score:
     gup      each gup and gup-put: return value, and each page's counts while it is pinned and when it was put; and the
              pages that are held at a step
     counts   RSS by kind (counter plus the task's cache) without what lies outside of the test range
-    frames   where a trace of the page allocator stands beside the list: see `page_table_frames`
+    frames   the frames of the list's own tables and pages at every step, where a trace of the page allocator stands
+             beside it: see `page_table_frames`
 
 Only this is masked: frame numbers (but not which are equal; the vm_pgoff of a private driver mapping is one, too),
 kernel addresses, pids, references before the per-CPU pagevecs are drained, how RSS is split between counter and cache,
@@ -25,20 +26,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-from ..errors import CaptureError
+from ..errors import CaptureError, MmvizError
 from ..kernel import VM_MAYWRITE, VM_PFNMAP, VM_SHARED
-from .load import read_text
+from ..trace import Recording, record
+from .load import Capture, read_text
 from .page_table_dump import Dump, VmaRow, parse_dumps
-from .page_table_frames import Frames, Row, allocations, said
+from .page_table_frames import Journal, Others, Plan, capture_beside, pairs, plan
 from .page_table_ops import Log, Operation, PinnedPage, bits_of, blocks, parse_log, parse_ops
 from .page_table_run import Run, run_all
-from .page_table_start import boot_for, start_process
+from .page_table_start import adopt_process, boot_for, start_process
 
 COLUMNS = ("results", "touches", "vmas", "tables", "ptes", "gup", "counts", "frames")
 
@@ -59,8 +61,8 @@ class OperationList:
     log : Log or None
     dumps : dict of (str, int) to Dump, or None
         By process and line.
-    rows : list of Row, or None
-        The allocations of the trace beside it.
+    capture : Capture or None
+        What the page allocator did meanwhile, if its trace stands beside the list.
     """
 
     name: str
@@ -69,7 +71,7 @@ class OperationList:
     lines: int
     log: Log | None = None
     dumps: dict[tuple[str, int], Dump] | None = None
-    rows: list[Row] | None = None
+    capture: Capture | None = None
 
 
 def load_operations(path: str | Path) -> OperationList:
@@ -91,7 +93,7 @@ def load_operations(path: str | Path) -> OperationList:
         return OperationList(path.name, operations, bits_of(operations), lines)
     log = parse_log(_read_plain(log_path), log_path.name)
     dumps = parse_dumps(read_text(dump_path), dump_path.name)
-    return OperationList(path.name, operations, log.bits, lines, log, dumps, allocations(path))
+    return OperationList(path.name, operations, log.bits, lines, log, dumps, capture_beside(path))
 
 
 def _read_plain(path: Path) -> str:
@@ -209,14 +211,35 @@ def compare_step(predicted: Dump, truth: Dump, score: Score, drivers: tuple[int,
         score.add("gup", where, "held pages", masked_pages(predicted.held), masked_pages(truth.held))
 
 
-def compare_dumps(dumps: dict[tuple[str, int], Dump], run: Run, frames: Frames, score: Score) -> None:
+def compare_dumps(dumps: dict[tuple[str, int], Dump], run: Run, journal: Journal, score: Score) -> None:
     """Every step; CaptureError if the kernel's dump of one is missing."""
     drivers = first_driver_frame(run.dumps.values()), first_driver_frame(dumps.values())
     for place, predicted in run.dumps.items():
         if place not in dumps:
             raise CaptureError(f"{score.name}: the dumps must hold the step of {place[0]}, line {place[1]}")
         compare_step(predicted, dumps[place], score, drivers)
-        frames.see(place, predicted, dumps[place])
+        journal.see(place, predicted, dumps[place])
+
+
+def compare_frames(source: OperationList, dumps: dict[tuple[str, int], Dump], plan: Plan, score: Score) -> None:
+    """Run the list once more on the machine of the snapshot, and compare the frames of its own tables and pages."""
+    assert source.capture is not None
+    machine = source.capture.machine()
+    others = Others(machine, plan)
+    others.advance(min(plan.own, default=0))
+    start = adopt_process(machine, dumps["p0", 0], dumps.values())
+    run = Run(machine, start, source.operations, source.bits, source.lines, begins=others.begins)
+
+    def stepped(place: tuple[str, int]) -> None:
+        for name, mine, theirs in pairs(run.dumps[place], dumps[place]):
+            if mine in others.frames:
+                score.add("frames", f"step {dumps[place].label} ({place[0]}, line {place[1]})", name, mine, theirs)
+    run.stepped = stepped
+    try:
+        with machine.trace.listen(others.heard):
+            run_all(run)
+    except (MmvizError, LookupError, ValueError) as error:  # a frame that two hold at once, after a miss
+        score.add("frames", f"after {len(run.dumps)} steps", "the rest", repr(error), "no error")
 
 
 def different(mine: list[str], theirs: list[str]) -> tuple[list[str], list[str]]:
@@ -295,20 +318,52 @@ def replay_operations(source: OperationList) -> Score:
     Score
     """
     began = perf_counter()
-    machine = boot_for(source.bits)
+    machine, journal = boot_for(source.bits), Journal()
     first = source.dumps["p0", 0] if source.dumps else None
-    run = Run(machine, start_process(machine, first), source.operations, source.bits, source.lines)
-    frames = Frames()
-    run.stepped = frames.keep
-    with machine.trace.listen(frames.heard) if source.rows else nullcontext():
+    run = Run(machine, start_process(machine, first), source.operations, source.bits, source.lines,
+              begins=journal.begins, stepped=journal.stepped)
+    with machine.trace.listen(journal.heard) if source.capture else nullcontext():
         run_all(run)
     score = Score(source.name, len(run.dumps), results=list(run.lines()), compared=source.log is not None)
-    if source.log is not None:
+    if source.log is not None and source.dumps is not None:
         compare_results(source, source.log, run, score)
         compare_pinned(source.log, run, score)
-    if source.dumps is not None:
-        compare_dumps(source.dumps, run, frames, score)
-    for number, pfn, row in frames.placed(source.rows or []):
-        score.add("frames", said(frames.requests[number], number), "frame", row and row.pfn, pfn)
+        compare_dumps(source.dumps, run, journal, score)
+        if source.capture is not None:
+            compare_frames(source, source.dumps, plan(source.capture, journal, source.dumps["p0", 0]), score)
     score.seconds = perf_counter() - began
     return score
+
+
+def record_operation(source: OperationList, line: int) -> Recording:
+    """One operation of a list, event by event, after all that comes before it.
+
+    Parameters
+    ----------
+    source : OperationList
+    line : int
+        Its line in the list; of a fork, what the parent does before its child runs.
+
+    Returns
+    -------
+    Recording
+
+    Raises
+    ------
+    ValueError
+        If no operation that runs stands in this line.
+    """
+    machine, found = boot_for(source.bits), list[Recording]()
+    first = source.dumps["p0", 0] if source.dumps else None
+    run = Run(machine, start_process(machine, first), source.operations, source.bits, source.lines)
+    with ExitStack() as open_recording:
+        def begins(operation: Operation) -> None:
+            if operation.line == line:
+                found.append(open_recording.enter_context(record(machine)))
+            elif found:
+                open_recording.close()
+        run.begins = begins
+        run_all(run)
+    if not found:
+        raise ValueError(f"line must be that of an operation of {source.name}, got {line}")
+    return found[0]

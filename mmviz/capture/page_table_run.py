@@ -87,6 +87,7 @@ class Run:
     dumps: dict[tuple[str, int], Dump] = field(default_factory=dict)
     held: list[tuple[int, int]] = field(default_factory=list)
     pids: int = 1
+    begins: Callable[[Operation], None] = field(default=lambda operation: None)  # called before each operation
     stepped: Callable[[tuple[str, int]], None] = field(default=lambda place: None)  # called at each step
 
     def lines(self) -> Iterator[str]:
@@ -108,6 +109,7 @@ def _run_block(run: Run, process: Process, operations: Sequence[Operation]) -> N
     """Run operations in one process; the blocks among them in its children."""
     remaining = iter(operations)
     for operation in remaining:
+        run.begins(operation)
         if operation.word == "fork":
             _fork(run, process, operation, _block(remaining))
         elif operation.word == "resume":

@@ -6,6 +6,7 @@ all lists: a tmpfs file of 64 pages, all of them in the page cache, and a driver
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..kernel import I386, PAGE_SHIFT, Config
@@ -16,14 +17,26 @@ from ..mm.geometry import geometry_of
 from ..mm.machine import Machine
 from ..mm.mm_types import MmStruct
 from ..mm.pgalloc import mm_alloc, p4d_alloc, pmd_alloc, pte_alloc_map, pud_alloc
-from ..mm.pgtable import pgd_offset, vm_get_page_prot
-from ..mm.shmem import shmem_file_setup, shmem_write
-from ..mm.vm import vm
+from ..mm.pgtable import _PAGE_TABLE, pgd_offset, vm_get_page_prot
+from ..mm.shmem import next_ino, shmem_file_setup, shmem_write
+from ..mm.vm import (
+    add_pgtables_bytes,
+    mm_init,
+    pgtable_page_ctor,
+    set_page_data,
+    set_page_mapping,
+    set_pgd,
+    set_pmd,
+    set_pud,
+    vm,
+)
 from ..mm.vma import (
     __vma_link,
     add_degree,
     anon_vma_alloc,
     anon_vma_chain_link,
+    new_inode,
+    page_cache_insert,
     set_anon_vma,
     set_vm_file,
     vm_area_alloc,
@@ -65,6 +78,44 @@ def start_process(machine: Machine, dump: Dump | None) -> Start:
     for index in range(FILE_PAGES):
         shmem_write(machine, file, index, FIRST_WORD + index)
     return Start(mm, file, driver_open(machine))
+
+
+def adopt_process(machine: Machine, start: Dump, dumps: Iterable[Dump]) -> Start:
+    """The first process and the files on a machine that has their pages already: with the frames of the dumps."""
+    entries = [(row, _file_at(dump, vaddr)) for dump in dumps for vaddr, row in dump.ptes.items()]
+    cached = {(row.pgoff, row.pfn) for row, name in entries if row.kind == "file" and name == "ptfile"}
+    state = vm(machine)
+    state.zero_pfn = next((row.pfn for row, _ in entries if row.kind == "zero"), state.zero_pfn)
+    mm_init(machine, 1, "p0", start.tables[()], geometry_of(machine).task_size)
+    for path, pfn in sorted(start.tables.items()):
+        _adopt_table(machine, start, path, pfn)
+    add_pgtables_bytes(machine, 1, start.mm["pgtables_bytes"])
+    _map_program(machine, state.mm[1], start)
+    file = shmem_file_setup(machine, "ptfile", FILE_PAGES)
+    for index, pfn in sorted(cached):
+        page_cache_insert(machine, file, index, pfn)
+        set_page_mapping(machine, pfn, "file", file, index)
+        set_page_data(machine, pfn, FIRST_WORD + index)
+    driver = next_ino(machine)
+    frames = sorted({row.pfn for row, _ in entries if row.kind == "none"})
+    new_inode(machine, driver, "map", len(frames), False)
+    for index, pfn in enumerate(frames):
+        page_cache_insert(machine, driver, index, pfn)
+    return Start(state.mm[1], file, driver)
+
+
+def _file_at(dump: Dump, vaddr: int) -> str:
+    return next((row.file for row in dump.vmas if row.start <= vaddr < row.end), "-")
+
+
+def _adopt_table(machine: Machine, start: Dump, path: tuple[int, ...], pfn: int) -> None:
+    """Make an empty table of a frame that is one, and let the table above point to it."""
+    levels = [level for level in geometry_of(machine).levels if not level.folded]
+    pgtable_page_ctor(machine, pfn, levels[len(path)].name)
+    if path:
+        store = {"pgd": set_pgd, "pud": set_pud, "pmd": set_pmd}[levels[len(path) - 1].name]
+        pointer = (start.tables[path[:-1]] << PAGE_SHIFT) + (path[-1] << geometry_of(machine).entry_shift)
+        store(machine, 1, 0, pointer, pfn << PAGE_SHIFT | _PAGE_TABLE)
 
 
 def _make_table(machine: Machine, mm: MmStruct, path: tuple[int, ...]) -> None:

@@ -20,7 +20,7 @@ from .scene import Mark, Rect, Scene, Text
 from .spaces import KINDS, WORDS, entries_of, page_kind, references, users, vm_of
 from .style import MUTED, NUMBER, RECLAIM, REFUSED, STRONG, TEXT, Meaning, free, pcp, used
 
-ROW, CHIP, LEFT = 26.0, 22.0, 250.0
+ROW, CHIP, LEFT = 26.0, 22.0, 290.0
 MOST = 16  # pages in one picture
 LOOKS: dict[str, tuple[Meaning, str]] = {  # holder -> how its reference looks, and what is said of it
     "m": (used("M"), "a mapping"), "c": (free("M"), "the page cache"),

@@ -10,7 +10,7 @@ given. A saved notebook keeps a form that needs neither kernel nor script, where
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -24,13 +24,16 @@ from ..draw.pkmap import draw_pkmap
 from ..draw.scene import Scene
 from ..draw.watermarks import draw_watermarks
 from ..trace import Recording, Step
+from . import quiz_vm
 from .page import HERE, Html
 from .questions import LETTERS, Question
 from .quiz_code import GIVEN_UP, Kind, Score, Series, decode, encode
 from .quiz_page import clickable, form, reply, verdict, words
 from .stepper import Draw, Stepper
 
-PICTURES = {"zone_serves": draw_map, "watermark": draw_watermarks, "next_node": draw_watermarks}
+PICTURES: dict[str, Callable[..., Scene]] = {
+    "zone_serves": draw_map, "watermark": draw_watermarks, "next_node": draw_watermarks,
+    **quiz_vm.PICTURES}
 WHOLE = {  # pictures that are of no zone
     "kmap_slot": draw_pkmap, "kmap_sweep": draw_pkmap, "kmap_sleep": draw_pkmap, "kmap_nested": draw_fixmap}
 SHOW_STEP = {"half_back", "merge", "head_or_tail", "next_node"}  # where the step before is part of the question

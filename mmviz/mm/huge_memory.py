@@ -35,7 +35,13 @@ from .geometry import geometry_of
 from .mempolicy import alloc_pages_vma
 from .mm_types import MmStruct, PG_uptodate, VmAreaStruct, VmFault
 from .mmu_gather import MmuGather, tlb_remove_page
-from .page_rmap import page_add_new_anon_rmap, page_dup_rmap, page_mapcount, page_move_anon_rmap, page_remove_rmap
+from .page_rmap import (
+    page_add_new_anon_rmap,
+    page_dup_rmap,
+    page_move_anon_rmap,
+    page_remove_rmap,
+    page_trans_huge_mapcount,
+)
 from .pgalloc import __table_free, pmd_install, pte_alloc_one
 from .pgtable import (
     _PAGE_PSE,
@@ -141,7 +147,7 @@ def __do_huge_pmd_anonymous_page(machine: Machine, vmf: VmFault, pfn: int) -> in
         return VM_FAULT_OOM
     set_page_data(machine, pfn, 0)
     set_page_flag(machine, pfn, PG_uptodate)
-    page_add_new_anon_rmap(machine, pfn, vma, haddr)
+    page_add_new_anon_rmap(machine, pfn, vma, haddr, True)
     lru_cache_add_active_or_unevictable(machine, pfn, vma)
     pgtable_trans_huge_deposit(machine, mm.pid, vmf.pmd >> PAGE_SHIFT, pgtable)
     set_pmd(machine, mm.pid, haddr, vmf.pmd, _mk_huge_pmd(machine, vma, pfn))
@@ -166,10 +172,10 @@ def do_huge_pmd_wp_page(machine: Machine, vmf: VmFault, orig_pmd: int) -> int:
     assert vmf.pmd is not None
     vma, haddr = vmf.vma, vmf.address & -hpage_pmd_size(machine)
     page = pte_pfn(geometry_of(machine), orig_pmd)
-    reuse = page_mapcount(machine, page) == 1
+    mapcount = page_trans_huge_mapcount(machine, page)
     if machine.on:
-        machine.trace.emit(ev.SwapPageReused(page, page_mapcount(machine, page), reuse))
-    if reuse:
+        machine.trace.emit(ev.SwapPageReused(page, mapcount, mapcount == 1))
+    if mapcount == 1:
         page_move_anon_rmap(machine, page, vma)
         set_pmd(machine, vma.vm_mm.pid, haddr, vmf.pmd, pte_mkwrite(pte_mkdirty(pte_mkyoung(orig_pmd))))
         return VM_FAULT_WRITE
@@ -180,10 +186,10 @@ def do_huge_pmd_wp_page(machine: Machine, vmf: VmFault, orig_pmd: int) -> int:
     set_page_data(machine, copy, vm(machine).data.get(page, 0))
     set_page_flag(machine, copy, PG_uptodate)
     set_pmd(machine, vma.vm_mm.pid, haddr, vmf.pmd, 0)
-    page_add_new_anon_rmap(machine, copy, vma, haddr)
+    page_add_new_anon_rmap(machine, copy, vma, haddr, True)
     lru_cache_add_active_or_unevictable(machine, copy, vma)
     set_pmd(machine, vma.vm_mm.pid, haddr, vmf.pmd, _mk_huge_pmd(machine, vma, copy))
-    page_remove_rmap(machine, page)
+    page_remove_rmap(machine, page, True)
     put_page(machine, page)
     return VM_FAULT_WRITE
 
@@ -210,10 +216,11 @@ def __split_huge_pmd(machine: Machine, vma: VmAreaStruct, pmd: int, address: int
     for i in range(hpage_pmd_nr(machine)):
         if i:
             get_page(machine, page)
-            add_mapcount(machine, page + i, 1)
+        add_mapcount(machine, page + i, 1)
         vaddr = haddr + i * PAGE_SIZE
         set_pte_at(machine, mm.pid, vaddr, pte_offset_map(machine, pmd, vaddr),
                    pfn_pte(geometry, page + i, old & ~geometry.pfn_mask & ~_PAGE_PSE))
+    page_remove_rmap(machine, page, True)
 
 
 @mirrors("mm/huge_memory.c")
@@ -221,7 +228,7 @@ def zap_huge_pmd(machine: Machine, tlb: MmuGather, vma: VmAreaStruct, pmd: int, 
     """Clear a huge entry, free the table that was deposited, collect the page."""
     mm, page = vma.vm_mm, pte_pfn(geometry_of(machine), entry(machine, pmd))
     set_pmd(machine, mm.pid, addr, pmd, 0)
-    page_remove_rmap(machine, page)
+    page_remove_rmap(machine, page, True)
     add_mm_counter(machine, mm.pid, MM_ANONPAGES, -hpage_pmd_nr(machine))
     __table_free(machine, "pte", _withdrawn(machine, mm, pmd))
     add_pgtables_bytes(machine, mm.pid, -PAGE_SIZE)
@@ -240,7 +247,7 @@ def copy_huge_pmd(machine: Machine, dst_mm: MmStruct, src_mm: MmStruct, dst_pmd:
     value = entry(machine, src_pmd)
     page = pte_pfn(geometry_of(machine), value)
     get_page(machine, page)
-    page_dup_rmap(machine, page)
+    page_dup_rmap(machine, page, True)
     add_mm_counter(machine, dst_mm.pid, MM_ANONPAGES, hpage_pmd_nr(machine))
     add_pgtables_bytes(machine, dst_mm.pid, PAGE_SIZE)
     pgtable_trans_huge_deposit(machine, dst_mm.pid, dst_pmd >> PAGE_SHIFT, pgtable)

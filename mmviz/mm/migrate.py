@@ -18,7 +18,7 @@ from .geometry import geometry_of
 from .mm_types import Mapping, MmStruct, VmAreaStruct
 from .page_rmap import page_add_file_rmap, page_mapcount, page_remove_rmap
 from .pgtable import _pointer, entry, pfn_pte, pte_pfn, walk
-from .swap import get_page, lru_cache_add, page_count, put_page
+from .swap import compound_pages, get_page, lru_cache_add, page_count, put_page
 from .vm import set_page_data, set_page_flag, set_page_mapping, set_pte_at, vm
 from .vma import page_cache_delete, page_cache_insert
 
@@ -43,7 +43,7 @@ def unmap_and_move(machine: Machine, page: int, get_new_page: Callable[[Machine,
     """Move one page, if nobody holds it beyond its mappings and its page cache."""
     mapping = vm(machine).mapping.get(page)
     expected = page_mapcount(machine, page) + (mapping is not None and mapping.kind == "file")
-    movable = mapping is not None and page_count(machine, page) == expected
+    movable = mapping is not None and page_count(machine, page) == expected and len(compound_pages(machine, page)) == 1
     if machine.on:
         machine.trace.emit(ev.MigrationConsidered(page, page_count(machine, page), expected))
     newpage = get_new_page(machine, page) if movable else None

@@ -188,7 +188,9 @@ class Vm:
     deposit : dict
         mm->pmd_huge_pte by the frame of the PMD table: PTE tables kept for the day a huge page is split.
     mapcount : dict
-        Mappings of a page: page->_mapcount + 1.
+        Entries of PTE tables that point to a page: page->_mapcount + 1.
+    compound_mapcount : dict
+        Huge entries that point to a compound page, by its head.
     data : dict
         The first 32-bit word of a page, where it is not 0.
     reserved : dict
@@ -212,6 +214,7 @@ class Vm:
     flags: dict[int, int] = field(default_factory=dict)
     reserved: dict[int, int] = field(default_factory=dict)
     pagevec: dict[int, list[int]] = field(default_factory=dict)
+    compound_mapcount: dict[int, int] = field(default_factory=dict)
 
     def copy(self) -> Vm:
         """A Vm that shares nothing with this one."""
@@ -221,7 +224,8 @@ class Vm:
                   {ino: replace(inode, pages=inode.pages.copy()) for ino, inode in self.inode.items()},
                   {number: replace(anon_vma) for number, anon_vma in self.anon_vma.items()},
                   self.next_anon_vma, self.mapcount.copy(), self.mapping.copy(), self.data.copy(), self.flags.copy(),
-                  self.reserved.copy(), {cpu: pages[:] for cpu, pages in self.pagevec.items()})
+                  self.reserved.copy(), {cpu: pages[:] for cpu, pages in self.pagevec.items()},
+                  self.compound_mapcount.copy())
         twin.vma = {number: vma.copy(twin.mm[vma.vm_mm.pid]) for number, vma in self.vma.items()}
         for pid, mm in self.mm.items():
             twin.mm[pid].mmap.extend(twin.vma[vma.id] for vma in mm.mmap)
@@ -258,7 +262,7 @@ class Vm:
         return vm
 
 
-_SPARSE = ("mapcount", "mapping", "data", "flags", "reserved")
+_SPARSE = ("mapcount", "compound_mapcount", "mapping", "data", "flags", "reserved")
 
 
 # ---------------------------------------------------------------- what a mapping can be asked

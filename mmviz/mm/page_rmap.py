@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from ..kernel import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, PAGE_SHIFT
 from ..trace import mirrors
 from .mm_types import PG_mlocked, PG_swapbacked, VmAreaStruct
-from .vm import add_mapcount, clear_page_flag, set_page_flag, set_page_mapping, vm
+from .swap import compound_head, compound_pages
+from .vm import add_compound_mapcount, add_mapcount, clear_page_flag, set_page_flag, set_page_mapping, vm
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -28,14 +29,23 @@ def linear_page_index(vma: VmAreaStruct, address: int) -> int:
 
 
 def page_anon(machine: Machine, pfn: int) -> bool:
-    """Whether a page is anonymous: PageAnon."""
-    mapping = vm(machine).mapping.get(pfn)
+    """Whether a page is anonymous: PageAnon. Of a compound page the head says it."""
+    mapping = vm(machine).mapping.get(compound_head(machine, pfn))
     return mapping is not None and mapping.kind == "anon"
 
 
 def page_mapcount(machine: Machine, pfn: int) -> int:
-    """The entries that point to a page."""
-    return vm(machine).mapcount.get(pfn, 0)
+    """The entries that point to a page, huge ones included."""
+    state = vm(machine)
+    return state.mapcount.get(pfn, 0) + state.compound_mapcount.get(compound_head(machine, pfn), 0)
+
+
+def page_trans_huge_mapcount(machine: Machine, pfn: int) -> int:
+    """The same; of a huge page, that of the page in it that has most, for it is kept or copied as one.
+
+    Kernel: mm/huge_memory.c:page_trans_huge_mapcount.
+    """
+    return max(page_mapcount(machine, page) for page in compound_pages(machine, pfn))
 
 
 def mm_counter(machine: Machine, pfn: int) -> int:
@@ -54,10 +64,10 @@ def mm_counter_file(machine: Machine, pfn: int) -> int:
 
 
 @mirrors("mm/rmap.c")
-def page_add_new_anon_rmap(machine: Machine, pfn: int, vma: VmAreaStruct, address: int) -> None:
+def page_add_new_anon_rmap(machine: Machine, pfn: int, vma: VmAreaStruct, address: int, compound: bool = False) -> None:
     """A new anonymous page gets its first mapping, and belongs to the mapping's anon_vma."""
     set_page_flag(machine, pfn, PG_swapbacked)
-    add_mapcount(machine, pfn, 1)
+    (add_compound_mapcount if compound else add_mapcount)(machine, pfn, 1)
     __page_set_anon_rmap(machine, pfn, vma, address)
 
 
@@ -70,7 +80,8 @@ def __page_set_anon_rmap(machine: Machine, pfn: int, vma: VmAreaStruct, address:
 @mirrors("mm/rmap.c")
 def page_move_anon_rmap(machine: Machine, pfn: int, vma: VmAreaStruct) -> None:
     """A page that only one process maps any more belongs to that one's anon_vma from here on."""
-    set_page_mapping(machine, pfn, "anon", vma.anon_vma, vm(machine).mapping[pfn].pgoff)
+    head = compound_head(machine, pfn)
+    set_page_mapping(machine, head, "anon", vma.anon_vma, vm(machine).mapping[head].pgoff)
 
 
 @mirrors("mm/rmap.c")
@@ -80,15 +91,15 @@ def page_add_file_rmap(machine: Machine, pfn: int) -> None:
 
 
 @mirrors("include/linux/mm.h")
-def page_dup_rmap(machine: Machine, pfn: int) -> None:
+def page_dup_rmap(machine: Machine, pfn: int, compound: bool = False) -> None:
     """fork: one mapping more of a page that is mapped already."""
-    add_mapcount(machine, pfn, 1)
+    (add_compound_mapcount if compound else add_mapcount)(machine, pfn, 1)
 
 
 @mirrors("mm/rmap.c")
-def page_remove_rmap(machine: Machine, pfn: int) -> None:
+def page_remove_rmap(machine: Machine, pfn: int, compound: bool = False) -> None:
     """One mapping less; the last one of a locked page unlocks it."""
-    add_mapcount(machine, pfn, -1)
+    (add_compound_mapcount if compound else add_mapcount)(machine, pfn, -1)
     state = vm(machine)
     if pfn not in state.mapcount and state.flags.get(pfn, 0) & PG_mlocked:
         clear_page_flag(machine, pfn, PG_mlocked)

@@ -25,9 +25,10 @@ from ..kernel import (
 from ..trace import mirrors
 from .geometry import geometry_of
 from .get_free_pages import alloc_pages
-from .mm_types import INIT_MM, MmStruct
+from .mm_types import INIT_MM, SWAPPER_PG_DIR, MmStruct
 from .page_free import __free_pages
 from .pgtable import (
+    _PAGE_PRESENT,
     _PAGE_TABLE,
     entry,
     p4d_offset,
@@ -84,13 +85,12 @@ def mm_alloc(machine: Machine, pid: int, name: str, task_size: int | None = None
     """
     if pid in vm(machine).mm or pid <= INIT_MM:
         raise ValueError(f"pid must be above 0 and not in use, got {pid}")
-    pgd = _pgd_alloc(machine)
+    pgd = _pgd_alloc(machine) if machine.config.mmu else SWAPPER_PG_DIR
     if pgd is None:
         return None
     mm_init(machine, pid, name, pgd, task_size or geometry_of(machine).task_size)
     mm = vm(machine).mm[pid]
-    pgd_ctor(machine, mm)
-    if not preallocate_pmds(machine, mm):
+    if machine.config.mmu and not __fill_top_table(machine, mm):
         mmdrop(machine, mm)
         return None
     return mm
@@ -99,8 +99,15 @@ def mm_alloc(machine: Machine, pid: int, name: str, task_size: int | None = None
 @mirrors("kernel/fork.c", "__mmdrop")
 def mmdrop(machine: Machine, mm: MmStruct) -> None:
     """Free the top table of an address space that has no mappings any more, and forget it."""
-    pgd_free(machine, mm)
+    if machine.config.mmu:
+        pgd_free(machine, mm)
     free_mm(machine, mm.pid)
+
+
+def __fill_top_table(machine: Machine, mm: MmStruct) -> bool:
+    """The second half of pgd_alloc; False if a page is missing."""
+    pgd_ctor(machine, mm)
+    return preallocate_pmds(machine, mm)
 
 
 @mirrors("arch/x86/mm/pgtable.c")
@@ -128,16 +135,21 @@ def preallocate_pmds(machine: Machine, mm: MmStruct) -> bool:
         False if a page is missing.
     """
     level = geometry_of(machine).levels[0]
-    return level.ptrs > PREALLOCATED_PMDS + 1 or all(
+    return not _is_pae(machine) or all(
         pmd_alloc(machine, mm, pgd_offset(machine, mm, index << level.shift), index << level.shift) is not None
         for index in range(PREALLOCATED_PMDS))
+
+
+def _is_pae(machine: Machine) -> bool:
+    """A top table of four entries; they have no bits but the present one."""
+    return geometry_of(machine).levels[0].ptrs == PREALLOCATED_PMDS + 1
 
 
 @mirrors("arch/x86/mm/pgtable.c")
 def pgd_free(machine: Machine, mm: MmStruct) -> None:
     """Give back the top table, and with PAE the PMD tables that still hang on it (pgd_mop_up_pmds)."""
     level = geometry_of(machine).levels[0]
-    for index in range(PREALLOCATED_PMDS if level.ptrs <= PREALLOCATED_PMDS + 1 else 0):
+    for index in range(PREALLOCATED_PMDS if _is_pae(machine) else 0):
         pgd = pgd_offset(machine, mm, index << level.shift)
         value = entry(machine, pgd)
         if value:
@@ -223,7 +235,7 @@ def __pmd_alloc(machine: Machine, mm: MmStruct, pud: int, address: int) -> bool:
     if pfn is None:
         return False
     add_pgtables_bytes(machine, mm.pid, PAGE_SIZE)
-    set_pud(machine, mm.pid, address, pud, _entry_of_table(pfn))
+    set_pud(machine, mm.pid, address, pud, pfn << PAGE_SHIFT | (_PAGE_PRESENT if _is_pae(machine) else _PAGE_TABLE))
     return True
 
 

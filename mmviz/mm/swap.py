@@ -52,6 +52,13 @@ def compound_head(machine: Machine, pfn: int) -> int:
     return covering_block(zone.compound, pfn)[0] if zone and zone.compound else pfn
 
 
+def compound_pages(machine: Machine, pfn: int) -> range:
+    """All pages of the compound page that `pfn` belongs to, else `pfn` alone."""
+    head = compound_head(machine, pfn)
+    zone = zone_or_none(machine, head)
+    return range(head, head + (1 << zone.compound.get(head, 0))) if zone else range(pfn, pfn + 1)
+
+
 def page_count(machine: Machine, pfn: int) -> int:
     """The references of a page.
 
@@ -131,9 +138,9 @@ def release_pages(machine: Machine, pages: Sequence[int]) -> None:
             head = compound_head(machine, pfn)
             if head in zone.compound:
                 __put_page(machine, zone, head)
-                continue
-            __forget(machine, pfn)
-            freed.append(pfn)
+            else:
+                __forget(machine, pfn)
+                freed.append(pfn)
     if freed:
         free_unref_page_list(machine, freed[::-1])
 
@@ -156,14 +163,8 @@ def lru_cache_add(machine: Machine, pfn: int) -> None:
     """Put a page on this CPU's pagevec, with a reference; a full pagevec goes to the LRU lists."""
     get_page(machine, pfn)
     pagevec_add(machine, machine.current.cpu, pfn)
-    if len(vm(machine).pagevec[machine.current.cpu]) == PAGEVEC_SIZE or compound_head(machine, pfn) != pfn or (
-            __is_compound(machine, pfn)):
+    if len(vm(machine).pagevec[machine.current.cpu]) == PAGEVEC_SIZE or len(compound_pages(machine, pfn)) > 1:
         __pagevec_lru_add(machine, machine.current.cpu)
-
-
-def __is_compound(machine: Machine, pfn: int) -> bool:
-    zone = zone_or_none(machine, pfn)
-    return zone is not None and pfn in zone.compound
 
 
 @mirrors("mm/swap.c")
@@ -194,18 +195,20 @@ def mark_page_accessed(machine: Machine, pfn: int) -> None:
 
     Kernel: mm/swap.c:mark_page_accessed. Simplified: activation happens at once, not by a pagevec.
     """
-    flags = vm(machine).flags.get(pfn, 0)
+    page = compound_head(machine, pfn)
+    flags = vm(machine).flags.get(page, 0)
     if machine.on:
-        machine.trace.emit(ev.PageAccessNoted(pfn, bool(flags & PG_referenced), bool(flags & PG_active)))
+        machine.trace.emit(ev.PageAccessNoted(page, bool(flags & PG_referenced), bool(flags & PG_active)))
     if not flags & PG_referenced:
-        set_page_flag(machine, pfn, PG_referenced)
+        set_page_flag(machine, page, PG_referenced)
     elif not flags & PG_active:
-        set_page_flag(machine, pfn, PG_active)
-        clear_page_flag(machine, pfn, PG_referenced)
+        set_page_flag(machine, page, PG_active)
+        clear_page_flag(machine, page, PG_referenced)
 
 
 @mirrors("mm/page-writeback.c")
 def set_page_dirty(machine: Machine, pfn: int) -> None:
     """Note that a page differs from what is stored elsewhere."""
-    if not vm(machine).flags.get(pfn, 0) & PG_dirty:
-        set_page_flag(machine, pfn, PG_dirty)
+    page = compound_head(machine, pfn)
+    if not vm(machine).flags.get(page, 0) & PG_dirty:
+        set_page_flag(machine, page, PG_dirty)

@@ -125,14 +125,22 @@ def pgtable_trans_huge_withdraw(machine: Machine, mm: int, pmd_table: int, pfn: 
 
 def add_mapcount(machine: Machine, pfn: int, delta: int) -> None:
     """page->_mapcount += delta."""
-    mapcount = vm(machine).mapcount
-    count = mapcount.get(pfn, 0) + delta
-    if count:
-        mapcount[pfn] = count
-    else:
-        del mapcount[pfn]
+    __add(vm(machine).mapcount, pfn, delta)
     if machine.on:
         machine.trace.emit(ev.AddMapcount(pfn, delta))
+
+
+def add_compound_mapcount(machine: Machine, pfn: int, delta: int) -> None:
+    """compound_mapcount of a compound page += delta; `pfn` is its head."""
+    __add(vm(machine).compound_mapcount, pfn, delta)
+    if machine.on:
+        machine.trace.emit(ev.AddCompoundMapcount(pfn, delta))
+
+
+def __add(counts: dict[int, int], pfn: int, delta: int) -> None:
+    counts[pfn] = counts.get(pfn, 0) + delta
+    if not counts[pfn]:
+        del counts[pfn]
 
 
 def set_page_mapping(machine: Machine, pfn: int, kind: str, owner: int, index: int) -> None:
@@ -291,7 +299,8 @@ MACHINE_PRIMITIVES.update({
     ev.SetPgd: set_pgd, ev.SetP4d: set_p4d, ev.SetPud: set_pud, ev.SetPmd: set_pmd, ev.SetPteAt: set_pte_at,
     ev.PgtablePageCtor: pgtable_page_ctor, ev.PgtablePageDtor: pgtable_page_dtor,
     ev.AddPgtablesBytes: add_pgtables_bytes, ev.PgtableTransHugeDeposit: pgtable_trans_huge_deposit,
-    ev.PgtableTransHugeWithdraw: pgtable_trans_huge_withdraw, ev.AddMapcount: add_mapcount,
+    ev.PgtableTransHugeWithdraw: pgtable_trans_huge_withdraw,
+    ev.AddMapcount: add_mapcount, ev.AddCompoundMapcount: add_compound_mapcount,
     ev.SetPageMapping: set_page_mapping, ev.SetPageData: set_page_data, ev.SetPageFlag: set_page_flag,
     ev.ClearPageFlag: clear_page_flag, ev.ReservedPageRefAdd: reserved_page_ref_add, ev.ForgetPage: forget_page,
     ev.PagevecAdd: pagevec_add, ev.PagevecReinit: pagevec_reinit, ev.MmInit: mm_init, ev.MmDrop: free_mm,

@@ -108,6 +108,13 @@ class AddMapcount(PageChange):
 
 
 @event
+class AddCompoundMapcount(PageChange):
+    """One huge mapping more (+1) or less (-1) of a compound page."""
+
+    delta: int
+
+
+@event
 class SetPageMapping(PageChange):
     """page->mapping and page->index were set; kind "" forgets them."""
 

@@ -36,9 +36,9 @@ from .page_rmap import (
     mm_counter_file,
     page_add_new_anon_rmap,
     page_anon,
-    page_mapcount,
     page_move_anon_rmap,
     page_remove_rmap,
+    page_trans_huge_mapcount,
 )
 from .pgtable import pfn_pte, pte_mkdirty, pte_mkyoung, pte_pfn
 from .rmap import anon_vma_prepare
@@ -77,7 +77,7 @@ def do_wp_page(machine: Machine, vmf: VmFault) -> int:
 @mirrors("mm/swapfile.c")
 def reuse_swap_page(machine: Machine, page: int) -> bool:
     """Whether nobody else maps the page. Its references do not matter."""
-    mapcount = page_mapcount(machine, page)
+    mapcount = page_trans_huge_mapcount(machine, page)
     if machine.on:
         machine.trace.emit(ev.SwapPageReused(page, mapcount, mapcount <= 1))
     return mapcount <= 1

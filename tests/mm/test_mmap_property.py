@@ -427,7 +427,7 @@ def test_a_change_that_is_not_said_is_seen(space, kind, monkeypatch):
         for _ in everything_once(s):
             try:
                 differs = differs or recording.at(len(recording)) != s.machine
-            except mv.ReplayError:
+            except (mv.ReplayError, KeyError):  # what is left does not even fit together
                 differs = True
     assert differs
 
