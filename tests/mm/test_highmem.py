@@ -311,6 +311,18 @@ def test_a_toy_that_cannot_be(call):
         call()
 
 
+def test_machine_and_recording_can_be_kept(toy, tmp_path):
+    with record(toy) as recording:
+        for pfn in (A, B, C, D, E):
+            mv.kmap(toy, pfn)
+        mv.kmap_atomic(toy, A)
+    toy.save(tmp_path / "machine.gz")
+    assert mv.Machine.load(tmp_path / "machine.gz") == toy
+    recording.save(tmp_path / "recording.gz")
+    again = Recording.load(tmp_path / "recording.gz", mv.Machine.from_dict)
+    assert again.at(len(again)) == toy and kinds(again) == kinds(recording)
+
+
 # ---------------------------------------------------------------- random requests
 
 
