@@ -38,6 +38,12 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     **{name: f"mmviz.mm.extfrag:{name}" for name in (
         "fragmentation_index", "unusable_free_index", "unusable_over_time")},
     **{name: f"mmviz.mm.workload:{name}" for name in ("churn", "give", "take")},
+    **{name: f"mmviz.mm.highmem_32:{name}" for name in (
+        "kmap", "kmap_atomic", "kmap_local_page", "kunmap", "kunmap_atomic", "kunmap_local")},
+    "kmap_to_page": "mmviz.mm.highmem:kmap_to_page", "kmap_flush_unused": "mmviz.mm.highmem:kmap_flush_unused",
+    "load_kmap_log": "mmviz.capture.kmap_log:load_kmap_log", "replay_kmap": "mmviz.capture.kmap_log:replay_kmap",
+    "Split": "mmviz.mm.init_32:Split", "find_low_pfn_range": "mmviz.mm.init_32:find_low_pfn_range",
+    "i386": "mmviz.mm.boot_32:i386", "kmap_toy": "mmviz.mm.boot_32:kmap_toy",
     "events": "mmviz.mm.events:", "mm": "mmviz.mm:",
     "load_capture": "mmviz.capture.load:load_capture", "replay": "mmviz.capture.replay:replay",
     "timeline": "mmviz.capture.replay:timeline", "read_proc": "mmviz.capture.proc:read_proc",
@@ -48,13 +54,24 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "draw_zonelists": "mmviz.draw.zonelists:draw_zonelists", "numa_stat": "mmviz.mm.vmstat:numa_stat",
     "draw_map": "mmviz.draw.map:draw_map", "draw_pageblocks": "mmviz.draw.pageblocks:draw_pageblocks",
     "plot_fragmentation": "mmviz.draw.fragmentation:plot_fragmentation",
+    "draw_pkmap": "mmviz.draw.pkmap:draw_pkmap", "draw_fixmap": "mmviz.draw.fixmap:draw_fixmap",
+    "draw_address_space": "mmviz.draw.address_space:draw_address_space",
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
+    "KmapPanel": "mmviz.explore.kmap_panel:KmapPanel",
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
     "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
     "PolicyPanel": "mmviz.explore.policy_panel:PolicyPanel",
     **{name: f"mmviz.capture.graph:{name}" for name in ("read_graph", "compare_calls")},
     **{name: f"mmviz.mm.zonelist:{name}" for name in ("gfp_zone", "gfpflags_to_migratetype")},
+    "load_operations": "mmviz.capture.page_table:load_operations",
+    **{name: f"mmviz.capture.page_table:{name}" for name in ("record_operation", "replay_operations")},
+    "draw_tables": "mmviz.draw.tables:draw_tables", "draw_walk": "mmviz.draw.walk:draw_walk",
+    "draw_address_split": "mmviz.draw.address_split:draw_address_split",
+    "draw_address": "mmviz.draw.address:draw_address", "draw_vmas": "mmviz.draw.vmas:draw_vmas",
+    "draw_refcounts": "mmviz.draw.refcounts:draw_refcounts",
+    "AddressPanel": "mmviz.explore.address_panel:AddressPanel",
+    "MappingPanel": "mmviz.explore.mapping_panel:MappingPanel",
 }
 
 

@@ -111,9 +111,12 @@ def _child_lines(child: Call | Step, depth: int, events: bool, config: Config | 
         yield f"{'  ' * depth}# {sentence(child.event, config)}"
 
 
+HEX = ("gfp", "gfp_mask", "start", "end", "address", "vaddr", "page", "prot", "newprot", "floor", "ceiling")
+
+
 def _argument(name: str, value: int | str | None) -> str:
     """Hex for addresses, pfns and masks; decimal for counts."""
     if isinstance(value, int) and not isinstance(value, bool) and (
-            name.endswith("pfn") or name in ("addr", "gfp", "gfp_mask", "gfp_flags", "alloc_flags")):
+            name.endswith(("pfn", "addr", "flags", "pte", "pmd", "pud", "p4d", "pgd")) or name in HEX):
         return f"{value:#x}"
     return str(value)

@@ -88,7 +88,7 @@ def in_words(name: str, value: int | str | None) -> str:
         return str(value)
     if name in ("gfp_mask", "gfp_flags", "gfp"):
         return gfp_name(value)
-    return f"{value:#x}" if name.endswith("pfn") or name in ("addr", "alloc_flags") else str(value)
+    return f"{value:#x}" if name.endswith(("pfn", "addr")) or name == "alloc_flags" else str(value)
 
 
 def still(frame: Frame, length: int) -> str:
