@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("replay", help="run captures of a real kernel and compare every answer",
                                   description="One line a capture; exit status 1 on any miss.")
-    command.add_argument("files", nargs="+", metavar="FILE", help="*.json.gz, *.snaps.gz, or a list of operations *.ops")
+    command.add_argument("files", nargs="+", metavar="FILE", help="*.json.gz, *.snaps.gz, or a list *.ops")
     command.add_argument("--verbose", action="store_true", help="show each miss and the states that differ")
     command.add_argument("--resync", action="store_true", help="after a miss, take the truth and go on")
     command.set_defaults(run=_replay)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import Any
 
@@ -125,7 +125,7 @@ def parse(line: str) -> Setting:
 def machine_of(setting: Setting) -> Machine:
     """A machine with this geometry, and nobody on it."""
     if GEOMETRIES[setting.geometry_name].bits == 32:
-        config = Config(**{**I386.__dict__, "geometry": setting.geometry_name, "transparent_hugepage": setting.huge})
+        config = replace(I386, geometry=setting.geometry_name, transparent_hugepage=setting.huge)
         return boot([("Normal", 0x1000, 0x1000)], config=config)
     return toy(16, config=Config(geometry=setting.geometry_name, transparent_hugepage=setting.huge))
 

@@ -5,6 +5,7 @@ The makers of `quiz_instances`, for the kinds of `quiz_vm`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from ..kernel import (
@@ -39,7 +40,7 @@ R, W = 1, 2
 def _machine(rng: Random, names: tuple[str, ...] = tuple(GEOMETRIES)) -> Machine:
     name = rng.choice(names)
     if GEOMETRIES[name].bits == 32:
-        return boot([("Normal", 0x1000, 0x800)], config=Config(**{**I386.__dict__, "geometry": name}))
+        return boot([("Normal", 0x1000, 0x800)], config=replace(I386, geometry=name))
     return toy(8, config=Config(geometry=name))
 
 
