@@ -58,7 +58,16 @@ from mmviz.mm.pgtable import (
 )
 from mmviz.mm.shmem import shmem_file_setup, shmem_setattr, shmem_write
 from mmviz.mm.swap import get_page, lru_add_drain, page_count, put_page, release_pages
-from mmviz.mm.vm import pgtable_trans_huge_deposit, pgtable_trans_huge_withdraw, set_pmd, set_pte_at, set_vm_flags, vm
+from mmviz.mm.vm import (
+    clear_page_flag,
+    pgtable_trans_huge_deposit,
+    pgtable_trans_huge_withdraw,
+    set_page_flag,
+    set_pmd,
+    set_pte_at,
+    set_vm_flags,
+    vm,
+)
 from mmviz.mm.vma import __vma_link, vm_area_alloc
 from mmviz.mm.wp_fault import do_wp_page
 from mmviz.mm.zap import unmap_mapping_pages, unmap_vmas, zap_page_range
@@ -66,6 +75,7 @@ from mmviz.trace import record
 
 RW, R = 0x73, 0x71  # vm_flags of private mappings, and of those that may become writable
 PAGE = 4096
+PAE = Config(zone_names=I386.zone_names, geometry="i386 PAE", numa=False, page_offset=0xC0000000)
 collect = __tlb_remove_page
 
 
@@ -1065,3 +1075,47 @@ def test_the_ring_of_deposited_tables_turns():
         order.append(vm(machine).deposit[mm.pgd][0])
         pgtable_trans_huge_withdraw(machine, 1, mm.pgd, order[-1])
     assert order == [tables[2], tables[0], tables[1]]
+
+
+# ---------------------------------------------------------------- all of it, recorded and kept
+
+
+@pytest.mark.parametrize("geometry", ["x86-64", "x86-64 5-level", "i386", "i386 PAE"])
+def test_a_life_is_recorded_and_kept(space, geometry):
+    config = {"i386": I386, "i386 PAE": PAE}.get(geometry) or Config(geometry=geometry)
+    one = space(mv.boot([("Normal", 0x1000, 0x1000)], config=config, grouping=True))
+    with record(one.machine) as rec:
+        one.mmap(0, 8)
+        one.write(0, 1)
+        one.mmap(700, 4, "rw-", "shared", shmem_file_setup(one.machine, "f", 4))
+        one.read(700)
+        child = one.fork(2)
+        child.write(0)
+        one.mremap(0, 8, 8, 2048)
+        one.mprotect(2048, 2, "r--")
+        vma = one.vma(2048)
+        assert repr(vma).startswith(f"VmAreaStruct({vma.name} flags=0x")
+        again = mv.Machine.from_dict(one.machine.to_dict())
+        assert again == one.machine == again.copy()
+        child.exit()
+        one.exit()
+    assert rec.at(len(rec)) == one.machine
+    lru_add_drain(one.machine)
+    assert len(one.machine.zones()[0].allocated) == 1, "the page of the file"
+
+
+def test_each_refusal_is_told(a_mapping):
+    machine, vma = a_mapping(flags=RW | VM_SHARED)
+    with record(machine) as rec:
+        assert vm_iomap_memory(machine, vma, 0xFEE00000, 0x1000) == -Errno.EINVAL
+    assert not rec.select(ev.RemapChecked)[0].event.allowed
+
+
+def test_a_flag_that_was_the_last_one(a_mapping):
+    machine, _ = a_mapping()
+    set_page_flag(machine, 0x1234, PG_dirty)
+    clear_page_flag(machine, 0x1234, PG_dirty)
+    assert not vm(machine).flags
+    set_page_flag(machine, 0x1234, PG_dirty | PG_active)
+    clear_page_flag(machine, 0x1234, PG_dirty)
+    assert vm(machine).flags == {0x1234: PG_active}
