@@ -72,6 +72,16 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "draw_refcounts": "mmviz.draw.refcounts:draw_refcounts",
     "AddressPanel": "mmviz.explore.address_panel:AddressPanel",
     "MappingPanel": "mmviz.explore.mapping_panel:MappingPanel",
+    "vm": "mmviz.mm.vm:vm", "access": "mmviz.mm.access:access", "mm_alloc": "mmviz.mm.pgalloc:mm_alloc",
+    **{name: f"mmviz.mm.geometry:{name}" for name in ("GEOMETRIES", "address_indices")},
+    **{name: f"mmviz.mm.pgtable:{name}" for name in ("frame_of", "vm_get_page_prot", "walk")},
+    **{name: f"mmviz.mm.memory:{name}" for name in ("remap_pfn_range", "vm_iomap_memory")},
+    "handle_mm_fault": "mmviz.mm.fault:handle_mm_fault", "vm_events": "mmviz.mm.vm_events:",
+    **{name: f"mmviz.mm.gup:{name}" for name in (
+        "get_user_pages_locked", "get_user_pages_remote", "get_user_pages_unlocked", "put_user_page",
+        "put_user_pages", "put_user_pages_dirty_lock")},
+    "get_user_pages": "mmviz.mm.gup_longterm:get_user_pages",
+    "get_user_pages_fast": "mmviz.mm.gup_fast:get_user_pages_fast",
 }
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 
-@mirrors("mm/filemap.c", "pagecache_get_page")
-def find_get_page(machine: Machine, inode: Inode, index: int) -> int | None:
+@mirrors("mm/filemap.c")
+def find_lock_entry(machine: Machine, inode: Inode, index: int) -> int | None:
     """The page of a file at an index, with a reference for the caller; None if it is not in the cache."""
     page = inode.pages.get(index)
     if machine.on:

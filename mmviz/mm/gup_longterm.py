@@ -87,8 +87,7 @@ def __gup_longterm_locked(machine: Machine, tsk: MmStruct, mm: MmStruct, start: 
 def _set_flags(machine: Machine, flags: int) -> None:
     """memalloc_nocma_save and memalloc_nocma_restore."""
     task = machine.current
-    if flags != task.flags:
-        set_current(machine, task.cpu, flags, task.in_interrupt, task.rt_task, task.oom_victim)
+    set_current(machine, task.cpu, flags, task.in_interrupt, task.rt_task, task.oom_victim)
 
 
 @mirrors("mm/gup.c")

@@ -282,7 +282,6 @@ class VmOperations(NamedTuple):
 
 VM_OPS = {  # vm_ops of a mapping -> module and name of its VmOperations
     "shmem": ("shmem", "shmem_vm_ops"),  # shared memory, and files of tmpfs
-    "file": ("filemap", "generic_file_vm_ops"),
     "pfnmap": ("memory", "pfnmap_vm_ops"),  # a driver that mapped it all by remap_pfn_range: no fault
 }
 

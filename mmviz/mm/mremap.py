@@ -91,7 +91,7 @@ def __in_place(machine: Machine, mm: MmStruct, addr: int, old_len: int, new_len:
     vma, error = vma_to_resize(machine, mm, addr, old_len, new_len)
     if not vma:
         return error, False
-    if old_len != vma.vm_end - addr or not vma_expandable(machine, vma, new_len - old_len):
+    if old_len != vma.vm_end - addr or not vma_expandable(vma, new_len - old_len):
         return refused(machine, "mremap", Errno.ENOMEM, "there is no room to grow"), False
     pages = new_len - old_len >> PAGE_SHIFT
     __vma_adjust(machine, vma, vma.vm_start, addr + new_len, vma.vm_pgoff)
@@ -101,9 +101,11 @@ def __in_place(machine: Machine, mm: MmStruct, addr: int, old_len: int, new_len:
     return addr, bool(vma.vm_flags & VM_LOCKED)
 
 
-@mirrors("mm/mremap.c")
-def vma_expandable(machine: Machine, vma: VmAreaStruct, delta: int) -> bool:
-    """Is nothing in the way of `delta` bytes behind a mapping?"""
+def vma_expandable(vma: VmAreaStruct, delta: int) -> bool:
+    """Is nothing in the way of `delta` bytes behind a mapping?
+
+    Kernel: mm/mremap.c:vma_expandable.
+    """
     end = vma.vm_end + delta
     above = vma_next(vma)
     return (not above or above.vm_start >= end) and end <= vma.vm_mm.task_size

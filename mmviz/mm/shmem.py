@@ -23,7 +23,7 @@ from ..kernel import (
 )
 from ..trace import mirrors
 from . import mmap_events as ev
-from .filemap import delete_from_page_cache, filemap_map_pages, find_get_page
+from .filemap import delete_from_page_cache, filemap_map_pages, find_lock_entry
 from .get_free_pages import alloc_pages
 from .mm_types import (
     Inode,
@@ -123,7 +123,7 @@ def shmem_getpage_gfp(machine: Machine, inode: Inode, index: int) -> int:
     """
     if index >= inode.size:
         return -Errno.EINVAL
-    page = find_get_page(machine, inode, index)
+    page = find_lock_entry(machine, inode, index)
     if page is not None:
         return page
     page = alloc_pages(machine, GFP_HIGHUSER_MOVABLE, 0)

@@ -24,7 +24,7 @@ from . import vm_events as ev
 from .mm_types import PG_active, PG_dirty, PG_mlocked, PG_referenced, VmAreaStruct
 from .mmzone import Zone
 from .page_free import __free_pages_ok, free_unref_page, free_unref_page_list
-from .page_ref import covering_block, place_of_free_page, put_page_testzero
+from .page_ref import covering_block, page_zone, place_of_free_page, put_page_testzero
 from .vm import clear_page_flag, forget_page, pagevec_add, pagevec_reinit, reserved_page_ref_add, set_page_flag, vm
 from .zone import page_ref_add, page_ref_count, set_page_lru
 
@@ -172,9 +172,7 @@ def __pagevec_lru_add(machine: Machine, cpu: int) -> None:
     """Put the pages of a pagevec on their LRU lists, and drop its references."""
     pages = vm(machine).pagevec[cpu][:]
     for pfn in pages:
-        zone = zone_or_none(machine, pfn)
-        if zone is not None:
-            set_page_lru(zone, pfn)
+        set_page_lru(page_zone(machine, pfn), pfn)
     pagevec_reinit(machine, cpu)
     release_pages(machine, pages)
 

@@ -12,6 +12,11 @@ CASES = {
     6: "both neighbours become one with it", 7: "the one below swallows it", 8: "the one above swallows it",
 }
 
+UNLIKE = {
+    "memory policy": "the memory policy is another", "flags": "the flags differ", "file": "the file is another",
+    "anon_vma": "the anon_vmas may not be shared", "offset": "the offsets do not follow each other",
+}
+
 
 def _pages(count: int) -> str:
     return f"{count:,} page{'' if abs(count) == 1 else 's'}"
@@ -71,7 +76,7 @@ def _commit(w: dict[str, Any]) -> str:
 def _neighbour(w: dict[str, Any]) -> str:
     if not w["why"]:
         return f"Mapping {w['vma']} can grow {w['side']} over the range."
-    return f"Mapping {w['vma']} cannot grow {w['side']} over the range: another {w['why']}."
+    return f"Mapping {w['vma']} cannot grow {w['side']} over the range: {UNLIKE[w['why']]}."
 
 
 def _merged(w: dict[str, Any]) -> str:

@@ -604,3 +604,51 @@ def test_new_pages_of_high_memory_may_be_high(space):
     set_pageblock_migratetype(zone, page, one.machine.config.migrate_cma)
     got, (moved,) = gup(one, 0, 1, FOLL_LONGTERM)
     assert got == 1 and get_pageblock_migratetype(zone, moved) != one.machine.config.migrate_cma
+
+
+# ---------------------------------------------------------------- where nothing is mapped
+
+
+@pytest.mark.parametrize("geometry", ["x86-64", "x86-64 5-level", "i386"])
+@pytest.mark.parametrize("beside", [0, 1 << 21, 1 << 30, 1 << 39, 1 << 48])
+def test_tables_that_are_missing(space, geometry, beside):
+    """At each level in turn: the neighbour that far away has its tables, the page that is asked for has none."""
+    config = I386 if geometry == "i386" else Config(geometry=geometry)
+    one = space(mv.boot([("Normal", 0x1000, 0x400)], config=config))
+    one.mmap(0, 1)
+    if one.base + beside < one.mm.task_size and beside:
+        one.mmap(beside >> 12, 1)
+        one.write(beside >> 12)
+    with record(one.machine) as rec:
+        assert fast(one, 0, 1, FOLL_WRITE)[0] == 1
+    assert rec.select(ev.FastWalkEnded)[0].event.taken == 0 and rec.select(ev.NoPageTable)
+    with record(one.machine) as rec:
+        assert fast(one, 0, 2, FOLL_WRITE)[0] == 1, "the lockless walk stops at the hole, and the rest fails"
+    assert rec.at(len(rec)) == one.machine
+
+
+def test_a_huge_page_without_a_lock_is_told(huge):
+    with record(huge.machine) as rec:
+        assert fast(huge, 512, 2, FOLL_WRITE)[0] == 2
+        huge.mprotect(512, 512, "r--")
+        assert fast(huge, 512, 2, FOLL_WRITE)[0] == EFAULT
+    assert [step.event.allowed for step in rec.select(ev.FastEntryChecked)] == [True, False]
+
+
+def test_flags_that_are_refused_are_told(space):
+    one = space()
+    with record(one.machine) as rec:
+        assert get_user_pages_remote(one.machine, None, one.mm, one.base, 1, FOLL_LONGTERM, []) == EINVAL
+        assert populate(one.machine, one.mm, one.base, PAGE, False) == 0
+    assert [type(step.event) for step in rec][:2] == [ev.FollFlagsRefused, ev.PopulateBegun]
+
+
+def test_a_copy_does_not_move_with_the_page(with_cma):
+    """After a fork the child has written: its page is another one, and stays where it is."""
+    one, before = with_cma()
+    child = one.fork(2)
+    child.write(0)
+    copy = frame_of(one.machine, child.mm, child.base)
+    lru_add_drain(one.machine)
+    got, (page,) = gup(one, 0, 1, FOLL_LONGTERM)
+    assert got == 1 and page != before[0] and frame_of(one.machine, child.mm, child.base) == copy

@@ -23,6 +23,7 @@ from mmviz.kernel import (
     VM_NOHUGEPAGE,
     VM_PAT,
     VM_PFNMAP,
+    VM_SEQ_READ,
     VM_SHARED,
     VM_WRITE,
     Config,
@@ -32,11 +33,13 @@ from mmviz.mm import vm_events as ev
 from mmviz.mm.access import Access, access
 from mmviz.mm.change_protection import change_protection
 from mmviz.mm.copy_page_range import copy_page_range
+from mmviz.mm.driver import driver_open
 from mmviz.mm.fault import handle_mm_fault
 from mmviz.mm.file_fault import do_cow_fault, do_fault, do_read_fault, do_shared_fault, finish_fault
 from mmviz.mm.fork import dup_mm, mmput
 from mmviz.mm.free_pgtables import free_pgd_range
 from mmviz.mm.geometry import geometry_of
+from mmviz.mm.gup import get_user_pages_remote
 from mmviz.mm.memory import is_cow_mapping, remap_pfn_range, vm_iomap_memory, vm_normal_page
 from mmviz.mm.mm_types import PG_active, PG_dirty, PG_lru, PG_mlocked, PG_referenced, VmFault, VmOperations
 from mmviz.mm.mmu_gather import MmuGather, __tlb_remove_page, tlb_finish_mmu, tlb_flush_mmu, tlb_gather_mmu
@@ -58,7 +61,17 @@ from mmviz.mm.pgtable import (
 )
 from mmviz.mm.shmem import shmem_file_setup, shmem_setattr, shmem_write
 from mmviz.mm.swap import get_page, lru_add_drain, page_count, put_page, release_pages
-from mmviz.mm.vm import pgtable_trans_huge_deposit, pgtable_trans_huge_withdraw, set_pmd, set_pte_at, set_vm_flags, vm
+from mmviz.mm.vm import (
+    clear_page_flag,
+    pgtable_trans_huge_deposit,
+    pgtable_trans_huge_withdraw,
+    set_page_flag,
+    set_pmd,
+    set_pte_at,
+    set_vm_flags,
+    sync_mm_rss,
+    vm,
+)
 from mmviz.mm.vma import __vma_link, vm_area_alloc
 from mmviz.mm.wp_fault import do_wp_page
 from mmviz.mm.zap import unmap_mapping_pages, unmap_vmas, zap_page_range
@@ -66,6 +79,7 @@ from mmviz.trace import record
 
 RW, R = 0x73, 0x71  # vm_flags of private mappings, and of those that may become writable
 PAGE = 4096
+PAE = Config(zone_names=I386.zone_names, geometry="i386 PAE", numa=False, page_offset=0xC0000000)
 collect = __tlb_remove_page
 
 
@@ -1065,3 +1079,100 @@ def test_the_ring_of_deposited_tables_turns():
         order.append(vm(machine).deposit[mm.pgd][0])
         pgtable_trans_huge_withdraw(machine, 1, mm.pgd, order[-1])
     assert order == [tables[2], tables[0], tables[1]]
+
+
+# ---------------------------------------------------------------- all of it, recorded and kept
+
+
+@pytest.mark.parametrize("geometry", ["x86-64", "x86-64 5-level", "i386", "i386 PAE"])
+def test_a_life_is_recorded_and_kept(space, geometry):
+    config = {"i386": I386, "i386 PAE": PAE}.get(geometry) or Config(geometry=geometry)
+    one = space(mv.boot([("Normal", 0x1000, 0x1000)], config=config, grouping=True))
+    with record(one.machine) as rec:
+        one.mmap(0, 8)
+        one.write(0, 1)
+        one.mmap(700, 4, "rw-", "shared", shmem_file_setup(one.machine, "f", 4))
+        one.read(700)
+        child = one.fork(2)
+        child.write(0)
+        one.mremap(0, 8, 8, 2048)
+        one.mprotect(2048, 2, "r--")
+        vma = one.vma(2048)
+        assert repr(vma).startswith(f"VmAreaStruct({vma.name} flags=0x")
+        again = mv.Machine.from_dict(one.machine.to_dict())
+        assert again == one.machine == again.copy()
+        child.exit()
+        one.exit()
+    assert rec.at(len(rec)) == one.machine
+    lru_add_drain(one.machine)
+    assert len(one.machine.zones()[0].allocated) == 1, "the page of the file"
+
+
+def test_each_refusal_is_told(a_mapping):
+    machine, vma = a_mapping(flags=RW | VM_SHARED)
+    with record(machine) as rec:
+        assert vm_iomap_memory(machine, vma, 0xFEE00000, 0x1000) == -Errno.EINVAL
+    assert not rec.select(ev.RemapChecked)[0].event.allowed
+
+
+def test_a_flag_that_was_the_last_one(a_mapping):
+    machine, _ = a_mapping()
+    set_page_flag(machine, 0x1234, PG_dirty)
+    clear_page_flag(machine, 0x1234, PG_dirty)
+    assert not vm(machine).flags
+    set_page_flag(machine, 0x1234, PG_dirty | PG_active)
+    clear_page_flag(machine, 0x1234, PG_dirty)
+    assert vm(machine).flags == {0x1234: PG_active}
+
+
+def test_a_driver_a_lock_and_an_end(space):
+    """What the others leave out, recorded: a forked driver mapping, a locked page that goes, an old entry unmapped."""
+    one = space()
+    ino = shmem_file_setup(one.machine, "f", 4)
+    one.mmap(8, 2, "rw-", "shared", ino)
+    one.write(8)
+    with record(one.machine) as rec:
+        one.mmap(0, 4, "rw-", "shared", driver_open(one.machine))
+        one.write(0)
+        child = one.fork(2)
+        assert not pte_dirty(entry_at(one.machine, child.mm, one.base)), "clean in the child"
+        one.mmap(4, 1)
+        one.write(4)
+        one.mlock(4, 1)
+        one.munmap(4, 1)
+        set_vm_flags(one.machine, one.vma(8).id, one.vma(8).vm_flags | VM_SEQ_READ)
+        one.munmap(8, 2)
+        one.write(0)
+        tlb = tlb_gather_mmu(one.machine, one.mm, 0, 0)
+        unmap_vmas(one.machine, tlb, one.mm.mmap, 0, one.base)
+        sync_mm_rss(one.machine, 1)
+    assert rec.at(len(rec)) == one.machine and rec.select(ev.ClearPageFlag)
+    assert frame_of(one.machine, child.mm, one.base) == frame_of(one.machine, one.mm, one.base)
+
+
+def test_a_frame_that_nobody_may_hold_is_told(space):
+    one = space()
+    one.mmap(0, 1)
+    one.write(0)
+    set_pte_at(one.machine, 1, one.base, pte_of(one.machine, one.mm, one.base), 0x12345267)
+    with record(one.machine) as rec:
+        assert get_user_pages_remote(one.machine, None, one.mm, one.base, 1, 0, []) == -Errno.EFAULT
+    assert rec.select(ev.PfnEntryRefused)
+
+
+def test_remap_without_tables_and_nobody_listening():
+    machine = mv.boot([("Normal", 0, 0x1000)], config=Config(mmu=False, page_offset=0))
+    vma = a_vma(machine, mm_alloc(machine, 1, "p0"), 0x500000, 1, RW)
+    assert remap_pfn_range(machine, vma, 0x500000, 0x500, PAGE, 0) == 0
+
+
+def test_a_locked_page_that_is_cut_off_is_unlocked(a_file):
+    one, ino = a_file(4, range(4))
+    one.mmap(0, 4, "rw-", "shared", ino)
+    one.write(3)
+    one.mlock(0, 4)
+    page = frame_of(one.machine, one.mm, one.base + 3 * PAGE)
+    get_page(one.machine, page)
+    assert vm(one.machine).flags[page] & PG_mlocked
+    assert shmem_setattr(one.machine, ino, 2) == 0
+    assert not vm(one.machine).flags[page] & PG_mlocked
