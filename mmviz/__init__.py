@@ -34,6 +34,9 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "alloc_pages_vma": "mmviz.mm.mempolicy:alloc_pages_vma",
     **{name: f"mmviz.mm.page_free:{name}" for name in (
         "__free_pages", "drain_all_pages", "drain_pages", "free_pages", "free_unref_page_list")},
+    **{name: f"mmviz.mm.kmalloc:{name}" for name in ("kfree", "kmalloc", "kmalloc_node", "ksize", "kzalloc")},
+    **{name: f"mmviz.mm.slub:{name}" for name in ("kmem_cache_alloc", "kmem_cache_alloc_node", "kmem_cache_free")},
+    **{name: f"mmviz.mm.slab_caches:{name}" for name in ("kmem_cache_create", "kmem_cache_shrink")},
     **{name: f"mmviz.kernel:{name}" for name in vars(kernel) if name.startswith("__GFP_")},
     "events": "mmviz.mm.events:", "mm": "mmviz.mm:",
     "load_capture": "mmviz.capture.load:load_capture", "replay": "mmviz.capture.replay:replay",

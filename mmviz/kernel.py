@@ -129,6 +129,15 @@ class Config:
         Where the direct map begins, without KASLR.
     debug_guardpage_minorder : int
         0 is off; n > 0 keeps split-off blocks below order n as guard pages (CONFIG_DEBUG_PAGEALLOC).
+    slab : str
+        Who serves kmalloc: "SLUB", "SLAB" or "SLOB".
+    slub_cpu_partial : bool
+        CONFIG_SLUB_CPU_PARTIAL: a CPU keeps a list of slabs with free objects.
+    slab_freelist_random, slab_freelist_hardened : bool
+        CONFIG_SLAB_FREELIST_RANDOM (SLUB: the objects of a new slab in no order) and CONFIG_SLAB_FREELIST_HARDENED
+        (SLUB: free pointers are hidden, a double free is noticed).
+    slab_seed : int
+        Where the random numbers of these two begin.
 
     Notes
     -----
@@ -144,6 +153,15 @@ class Config:
     numa: bool = True
     page_offset: int = 0xFFFF888000000000
     debug_guardpage_minorder: int = 0
+    slab: str = "SLUB"
+    slub_cpu_partial: bool = True
+    slab_freelist_random: bool = False
+    slab_freelist_hardened: bool = False
+    slab_seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.slab not in ("SLUB", "SLAB", "SLOB"):
+            raise ValueError(f'slab must be "SLUB", "SLAB" or "SLOB", got {self.slab!r}')
 
     @cached_property
     def pageblock_nr_pages(self) -> int:

@@ -72,7 +72,7 @@ class KmallocClass(NamedTuple):
     """One of the caches that boot makes for kmalloc."""
 
     type: int
-    index: int
+    number: int
     name: str
     size: int
     flags: int
@@ -109,6 +109,22 @@ def kmalloc_index(size: int, slab: str = "SLUB") -> int:
     return (size - 1).bit_length()
 
 
+SIZE_INDEX = tuple(kmalloc_index(8 * eighth) for eighth in range(1, 25))  # size_index[], for up to 192 bytes
+
+
+def kmalloc_slab_index(size: int, slab: str = "SLUB") -> int:
+    """The number of the class for 1 byte and more, as it is found at run time: a table, and above 192 bytes a shift.
+
+    Kernel: mm/slab_common.c:kmalloc_slab. The same as `kmalloc_index`.
+
+    >>> [kmalloc_slab_index(size) for size in (1, 96, 97, 129, 193, 8192)], kmalloc_slab_index(1, "SLAB")
+    ([3, 1, 7, 2, 8, 13], 5)
+    """
+    if size > 192:
+        return (size - 1).bit_length()
+    return max(SIZE_INDEX[(size - 1) >> 3], 5) if slab == "SLAB" and size <= 32 else SIZE_INDEX[(size - 1) >> 3]
+
+
 def kmalloc_size(index: int) -> int:
     """The bytes of a class: 96 and 192 for 1 and 2, else 2^index (include/linux/slab.h:kmalloc_size).
 
@@ -118,17 +134,20 @@ def kmalloc_size(index: int) -> int:
     return {0: 0, 1: 96, 2: 192}.get(index, 1 << index)
 
 
-def kmalloc_type(flags: int) -> int:
+def kmalloc_type(flags: int, zone_dma: bool = True) -> int:
     """The set of caches that a request goes to: DMA if it must be low, RECLAIM if it can be reclaimed, else NORMAL.
 
-    Kernel: include/linux/slab.h:kmalloc_type. __GFP_DMA wins over __GFP_RECLAIMABLE; there is no set for DMA32.
+    Kernel: include/linux/slab.h:kmalloc_type. __GFP_DMA wins over __GFP_RECLAIMABLE; there is no set for DMA32, and
+    none for DMA on a build without ZONE_DMA.
 
     >>> kmalloc_type(0), kmalloc_type(__GFP_RECLAIMABLE), kmalloc_type(__GFP_DMA | __GFP_RECLAIMABLE)
     (0, 1, 2)
     """
     if not flags & (__GFP_DMA | __GFP_RECLAIMABLE):
         return KMALLOC_NORMAL
-    return KMALLOC_DMA if flags & __GFP_DMA else KMALLOC_RECLAIM
+    if flags & __GFP_DMA and zone_dma:
+        return KMALLOC_DMA
+    return KMALLOC_RECLAIM if flags & __GFP_RECLAIMABLE else KMALLOC_NORMAL
 
 
 def kmalloc_name(type_: int, size: int) -> str:

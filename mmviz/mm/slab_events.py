@@ -162,10 +162,11 @@ class CallRcu(SlabChange):
 
 
 @event
-class ObjectCleared(SlabChange):
-    """An object was filled with zeros, its free pointer too if that lies in it."""
+class ObjectWritten(SlabChange):
+    """Somebody wrote into an object, where its free pointer lies when it is free; 0 is what __GFP_ZERO writes."""
 
     object: int
+    word: int
 
 
 @event
@@ -277,11 +278,23 @@ class NodeMatched(Decision):
 
 @event
 class FreelistFound(Decision):
-    """The fast path looked at the CPU's list: 0 is an empty one."""
+    """slab_alloc_node looked at the CPU's list: 0 is an empty one, and fast says whether its head will do."""
 
     cache: str
     cpu: int
     freelist: int
+    node: int
+    fast: bool
+
+
+@event
+class FreeSlabFound(Decision):
+    """do_slab_free looked where the object lies: in this CPU's cpu slab (fast) or elsewhere."""
+
+    cache: str
+    cpu: int
+    object: int
+    fast: bool
 
 
 @event
@@ -323,6 +336,14 @@ class SlabAcquired(Decision):
     free: int
     available: int
     mode: bool
+
+
+@event
+class SlabNodeChosen(Decision):
+    """Whose zonelist is walked for a slab of another node: the policy of the task says so."""
+
+    mode: int
+    nid: int
 
 
 @event

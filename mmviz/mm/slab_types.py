@@ -79,6 +79,11 @@ class SlabPage:
     freepointer: dict[int, int] = field(default_factory=dict)
     live: set[int] = field(default_factory=set)
 
+    @property
+    def name(self) -> str:
+        """What a call tree calls it: its pfn."""
+        return f"{self.pfn:#x}"
+
     def addresses(self) -> range:
         """Every object of the slab, in ascending order."""
         size = self.slab_cache.size
@@ -154,6 +159,8 @@ class KmemCache:
         Free objects that a CPU may keep on its partial list.
     ctor : bool
         A constructor fills each new object.
+    usersize : int
+        Bytes that may be copied to and from user space; such a cache is never merged.
     refcount : int
         How many users were merged into it.
     random : int
@@ -167,16 +174,17 @@ class KmemCache:
     name: str
     object_size: int
     size: int
-    align: int = 8
-    flags: int = 0
-    offset: int = 0
-    inuse: int = 0
-    oo: OrderObjects = OrderObjects(0, 0)
-    min: OrderObjects = OrderObjects(0, 0)
-    allocflags: int = 0
-    min_partial: int = 5
-    cpu_partial: int = 0
-    ctor: bool = False
+    align: int
+    flags: int
+    offset: int
+    inuse: int
+    oo: OrderObjects
+    min: OrderObjects
+    allocflags: int
+    min_partial: int
+    cpu_partial: int
+    ctor: bool
+    usersize: int = 0
     refcount: int = 1
     random: int = 0
     random_seq: tuple[int, ...] = ()
@@ -185,7 +193,7 @@ class KmemCache:
 
 
 PLAIN = ("name", "object_size", "size", "align", "flags", "offset", "inuse", "allocflags", "min_partial", "cpu_partial",
-         "ctor", "refcount", "random")
+         "ctor", "usersize", "refcount", "random")
 PAGE_PLAIN = ("pfn", "order", "nid", "start", "objects", "freelist", "inuse", "frozen", "pages", "pobjects")
 
 
