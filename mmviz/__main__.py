@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from .capture.load import load_capture
 from .capture.replay import Score, replay
+from .capture.slub import SlubScore, replay_slub
+from .capture.slub_rows import load_slub
 from .errors import MmvizError
 
 
@@ -34,13 +36,18 @@ def _replay(arguments: argparse.Namespace) -> int:
                 print(score, flush=True)
                 if arguments.verbose:
                     _explain(score)
+            for objects in (each for capture in load_slub(path) for each in replay_slub(capture)):
+                exact &= objects.perfect
+                print(objects, flush=True)
+                if arguments.verbose:
+                    _explain(objects)
         except MmvizError as error:
             exact = False
             print(error, file=sys.stderr)
     return 0 if exact else 1
 
 
-def _explain(score: Score) -> None:
+def _explain(score: Score | SlubScore) -> None:
     for miss in score.misses:
         print(f"  event {miss.number}, {miss.what}: predicted {miss.predicted}, truth {miss.truth}")
     for difference in score.final[:1 if score.misses else None]:
