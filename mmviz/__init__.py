@@ -48,7 +48,8 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "draw_map": "mmviz.draw.map:draw_map",
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
-    "check": "mmviz.explore.exercise:check",
+    "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
+    "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
 }
 
 

@@ -20,10 +20,10 @@ are all that the back-ends and the browser ever see. Every mark is written Kind(
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import atan2, cos, hypot, isfinite, sin
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from . import style
 from .style import Look, Meaning
@@ -105,6 +105,12 @@ class Mark:
     def parts(self) -> list[Part]:
         """What to paint, relative to the origin."""
         raise TypeError(f"{type(self).__name__} has no parts")
+
+    def moved(self, dx: float, dy: float, prefix: str) -> Self:
+        """The same mark at another place of another scene, where its key begins with `prefix`."""
+        shift = {"x": dx, "x2": dx, "y": dy, "y2": dy}
+        places = {name: getattr(self, name) + by for name, by in shift.items() if hasattr(self, name)}
+        return replace(self, key=prefix + self.key, **places)
 
     @property
     def depth(self) -> int:
@@ -291,6 +297,10 @@ class Polyline(Mark):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", tuple(self.points))
+
+    def moved(self, dx: float, dy: float, prefix: str) -> Self:
+        """The same line at another place."""
+        return replace(self, key=prefix + self.key, points=[(x + dx, y + dy) for x, y in self.points])
 
     @property
     def origin(self) -> tuple[float, float]:

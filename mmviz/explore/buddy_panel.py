@@ -16,7 +16,6 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from html import escape
-from importlib import import_module
 from typing import Any
 
 import ipywidgets
@@ -29,7 +28,7 @@ from ..mm.machine import Machine, set_current
 from ..mm.page_free import __free_pages
 from ..trace import Event, Recording, record
 from .knobs import Knobs, Menu, Number, Slider
-from .stepper import Draw, Stepper
+from .stepper import Stepper, draw_of
 
 STEPS = 160  # shown step by step, if more than one request is: what a saved output can hold
 SIZES = (4, 8, 16, 32, 64)
@@ -182,12 +181,6 @@ def heading(setting: Setting, first: int) -> str:
     which = f"Request {count}" if first == count - 1 else f"Requests {first + 1} to {count}"
     unseen = f"; {first} before, unseen" if first else ""
     return f"{which} of {count}: order {setting.order}, {setting.gfp}, CPU {setting.cpu}{unseen}"
-
-
-def draw_of(picture: str) -> Draw:
-    """The drawing of that name."""
-    found: Draw = getattr(import_module(f"..draw.{picture}", __package__), f"draw_{picture}")
-    return found
 
 
 # ---------------------------------------------------------------- the panel
