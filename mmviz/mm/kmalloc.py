@@ -16,23 +16,25 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..kernel import __GFP_ZERO, NUMA_NO_NODE
+from ..kernel import __GFP_DMA, __GFP_RECLAIMABLE, __GFP_ZERO, NUMA_NO_NODE
 from . import slab_events as ev
 from .slab_caches import kmalloc_large
-from .slab_common import LIMITS, ZERO_SIZE_PTR, kmalloc_slab_index, kmalloc_type
+from .slab_common import LIMITS, SIZE_INDEX, check_size, kmalloc_slab_index, kmalloc_type
+from .slab_state import slab
+from .slab_types import KmemCache
+from .slub import __kmalloc_node, kmem_cache_alloc_node_trace, kmem_cache_alloc_trace
+from .slub_free import kfree as slub_kfree
 
 if TYPE_CHECKING:
     from .machine import Machine
 
-_MODULES: dict[str, Any] = {}  # the allocators in use: "SLUB" -> mmviz.mm.slub
+MAX_CACHE_SIZE = LIMITS["SLUB"].max_cache_size
+KMALLOC_TYPED = __GFP_DMA | __GFP_RECLAIMABLE
 
 
 def allocator(machine: Machine) -> Any:
     """The module that serves kmalloc on this machine: slub, slab or slob."""
-    name = machine.config.slab
-    if name not in _MODULES:
-        _MODULES[name] = import_module(f"{__package__}.{name.lower()}")
-    return _MODULES[name]
+    return import_module(f"{__package__}.{machine.config.slab.lower()}")
 
 
 def kmalloc_node(machine: Machine, size: int, gfp: int, node: int = NUMA_NO_NODE) -> int:
@@ -69,19 +71,40 @@ def kmalloc_node(machine: Machine, size: int, gfp: int, node: int = NUMA_NO_NODE
     >>> [hex(kmalloc_node(machine, 64, mv.GFP_KERNEL)) for _ in range(2)]
     ['0xffff888001000000', '0xffff888001000040']
     """
-    slab = machine.config.slab
-    module = _MODULES.get(slab) or allocator(machine)
-    if size <= 0 or slab == "SLOB" or size > LIMITS[slab].max_cache_size:
-        if size < 0:
-            raise ValueError(f"size must be at least 0 bytes, got {size}")
-        return ZERO_SIZE_PTR if size == 0 else int(module.__kmalloc_node(machine, size, gfp, node))
-    index, type_ = kmalloc_slab_index(size, slab), kmalloc_type(gfp, "DMA" in machine.config.zone_names)
-    s = module.kmalloc_cache(machine, type_, index)
+    if machine.config.slab != "SLUB":
+        return __kmalloc_node_of_others(machine, size, gfp, node)
+    if not 0 < size <= MAX_CACHE_SIZE:
+        return __kmalloc_node(machine, size, gfp, node)
+    s = __class_of(machine, size, gfp)
+    if not machine.config.numa:
+        return kmem_cache_alloc_trace(machine, s, gfp, size)
+    return kmem_cache_alloc_node_trace(machine, s, gfp, node, size)
+
+
+def __class_of(machine: Machine, size: int, gfp: int) -> KmemCache:
+    """kmalloc_caches[kmalloc_type(gfp)][kmalloc_index(size)]: what the compiler makes of a constant size."""
+    part: Any = machine.parts.get("slab") or slab(machine)
+    index = SIZE_INDEX[(size - 1) >> 3] if size <= 192 else (size - 1).bit_length()
+    type_ = kmalloc_type(gfp, "DMA" in machine.config.zone_names) if gfp & KMALLOC_TYPED else 0
+    s: KmemCache | None = part.kmalloc_caches[type_][index]
+    if s is None:
+        raise ValueError(f"size must be of a cache that the snapshot selected, got {size} bytes")
     if machine.on:
         machine.trace.emit(ev.SizeClassChosen(size, gfp, index, s.name))
-    if machine.config.numa:
-        return int(module.kmem_cache_alloc_node_trace(machine, s, gfp, node, size))
-    return int(module.kmem_cache_alloc_trace(machine, s, gfp, size))
+    return s
+
+
+def __kmalloc_node_of_others(machine: Machine, size: int, gfp: int, node: int) -> int:
+    """The same for SLAB, which has size classes of its own, and SLOB, which has none."""
+    module, limits = allocator(machine), LIMITS[machine.config.slab]
+    if machine.config.slab == "SLOB" or not 0 < size <= limits.max_cache_size:
+        check_size(size)
+        return int(module.__kmalloc_node(machine, size, gfp, node))
+    index = kmalloc_slab_index(size, machine.config.slab)
+    cache = module.kmalloc_cache(machine, kmalloc_type(gfp, "DMA" in machine.config.zone_names), index)
+    if machine.on:
+        machine.trace.emit(ev.SizeClassChosen(size, gfp, index, str(cache)))
+    return int(module.kmem_cache_alloc_node_trace(machine, cache, gfp, node, size))
 
 
 def kmalloc(machine: Machine, size: int, gfp: int) -> int:
@@ -104,13 +127,9 @@ def kmalloc(machine: Machine, size: int, gfp: int) -> int:
     """
     if machine.config.slab != "SLUB" or size <= 0:
         return kmalloc_node(machine, size, gfp)
-    if size > LIMITS["SLUB"].max_cache_size:
+    if size > MAX_CACHE_SIZE:
         return kmalloc_large(machine, size, gfp)
-    module, index = allocator(machine), kmalloc_slab_index(size)
-    s = module.kmalloc_cache(machine, kmalloc_type(gfp, "DMA" in machine.config.zone_names), index)
-    if machine.on:
-        machine.trace.emit(ev.SizeClassChosen(size, gfp, index, s.name))
-    return int(module.kmem_cache_alloc_trace(machine, s, gfp, size))
+    return kmem_cache_alloc_trace(machine, __class_of(machine, size, gfp), gfp, size)
 
 
 def kzalloc(machine: Machine, size: int, gfp: int) -> int:
@@ -140,7 +159,10 @@ def kfree(machine: Machine, x: int) -> None:
     >>> mv.kmalloc(machine, 64, mv.GFP_KERNEL) == first
     True
     """
-    (_MODULES.get(machine.config.slab) or allocator(machine)).kfree(machine, x)
+    if machine.config.slab == "SLUB":
+        slub_kfree(machine, x)
+    else:
+        allocator(machine).kfree(machine, x)
 
 
 def ksize(machine: Machine, x: int) -> int:

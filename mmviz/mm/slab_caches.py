@@ -128,8 +128,11 @@ def kmem_cache_shrink(machine: Machine, cache: str) -> bool:
 def kmalloc_slab(machine: Machine, size: int, flags: int) -> KmemCache | None:
     """The cache of kmalloc for a size known at run time, up to the largest class; None for 0 bytes.
 
-    Kernel: mm/slab_common.c:kmalloc_slab.
+    Kernel: mm/slab_common.c:kmalloc_slab. ValueError if the size is negative.
     """
+    if size <= 0:
+        check_size(size)
+        return None
     index = kmalloc_slab_index(size)
     type_ = kmalloc_type(flags, "DMA" in machine.config.zone_names)
     s = slab(machine).kmalloc_caches[type_][index]

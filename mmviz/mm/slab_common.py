@@ -78,6 +78,12 @@ class KmallocClass(NamedTuple):
     flags: int
 
 
+def check_size(size: int) -> None:
+    """ValueError for a size below 0."""
+    if size < 0:
+        raise ValueError(f"size must be at least 0 bytes, got {size}")
+
+
 def kmalloc_index(size: int, slab: str = "SLUB") -> int:
     """The number of the class for `size` bytes, as the compiler finds it for a constant size.
 

@@ -18,7 +18,7 @@ slabs, slub_debug, memory cgroups, fault injection (should_failslab), KASAN, bul
 """
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..kernel import __GFP_COMP, __GFP_ZERO, NUMA_NO_NODE, PAGE_SIZE
 from ..trace import mirrors
@@ -37,19 +37,12 @@ from .zonelist import gfp_zone
 if TYPE_CHECKING:
     from .machine import Machine
 
-__all__ = ["__kmalloc", "__kmalloc_node", "kfree", "kmalloc_cache", "kmem_cache_alloc", "kmem_cache_alloc_node",
+__all__ = ["__kmalloc", "__kmalloc_node", "kfree", "kmem_cache_alloc", "kmem_cache_alloc_node",
            "kmem_cache_alloc_node_trace", "kmem_cache_alloc_trace", "kmem_cache_free", "ksize"]
 MAX_CACHE_SIZE = LIMITS["SLUB"].max_cache_size
 
 
 # ---------------------------------------------------------------- the doors
-
-
-def kmalloc_cache(machine: Machine, type_: int, index: int) -> KmemCache:
-    """kmalloc_caches[type][index]."""
-    cache = slab(machine).kmalloc_caches[type_][index]
-    assert cache is not None
-    return cache
 
 
 @mirrors("mm/slub.c")
@@ -96,8 +89,9 @@ def kmem_cache_alloc(machine: Machine, cache: str, gfpflags: int) -> int:
     -----
     Kernel: mm/slub.c:kmem_cache_alloc at v5.4.
     """
-    s = slab(machine).cache(cache)
-    object = slab_alloc(machine, s, gfpflags)
+    part: Any = machine.parts.get("slab") or slab(machine)
+    s = part.caches.get(cache) or part.cache(cache)
+    object: int = slab_alloc(machine, s, gfpflags)
     if machine.on:
         machine.trace.emit(ev.KmemCacheAlloc(object, s.object_size, s.size, gfpflags))
     return object
@@ -179,16 +173,15 @@ def slab_alloc_node(machine: Machine, s: KmemCache, gfpflags: int, node: int) ->
     """
     cpu = machine.current.cpu
     c = s.cpu_slab[cpu]
-    object, page = c.freelist, c.page
-    fast = object and (node == NUMA_NO_NODE or (page is not None and page.nid == node))
+    object = c.freelist
+    fast = object != 0 and (node == NUMA_NO_NODE or node_match(machine, c.page, node))
     if machine.on:
-        machine.trace.emit(ev.FreelistFound(s.name, cpu, object, node, bool(fast)))
+        machine.trace.emit(ev.FreelistFound(s.name, cpu, object, node, fast))
     if fast:
         try:
             freelist_pop(machine, s.name, cpu, object)
         except KeyError:
-            get_freepointer(page, object)
-            raise
+            get_freepointer(c.page, object)
     else:
         object = __slab_alloc(machine, s, gfpflags, node)
     if gfpflags & __GFP_ZERO and object:
@@ -275,8 +268,9 @@ def __redo(machine: Machine, s: KmemCache, page: SlabPage, node: int, cpu: int) 
 
 
 @mirrors("mm/slub.c")
-def node_match(machine: Machine, page: SlabPage, node: int) -> bool:
+def node_match(machine: Machine, page: SlabPage | None, node: int) -> bool:
     """Is the slab of that node, or will any do (-1)?"""
+    assert page is not None
     match = node == NUMA_NO_NODE or page.nid == node
     if machine.on:
         machine.trace.emit(ev.NodeMatched(page.pfn, page.nid, node, match))

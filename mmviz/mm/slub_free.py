@@ -16,7 +16,7 @@ False: then the list bites its own tail, and two owners get the same object.
 """
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import KernelBug
 from ..kernel import PAGE_SHIFT, PAGE_SIZE
@@ -25,7 +25,7 @@ from . import slab_events as ev
 from .get_free_pages import page_address
 from .page_free import __free_pages
 from .page_ref import covering_block, page_zone
-from .slab_common import SLAB_TYPESAFE_BY_RCU, ZERO_SIZE_PTR, trace_kfree, virt_to_page
+from .slab_common import SLAB_TYPESAFE_BY_RCU, ZERO_SIZE_PTR, virt_to_page
 from .slab_state import add_partial, cmpxchg_double_slab, freelist_push, remove_partial, set_freepointer, slab
 from .slab_types import KmemCache, SlabPage
 from .slub_page import discard_slab
@@ -65,8 +65,10 @@ def kfree(machine: Machine, x: int) -> None:
     >>> mv.kmalloc(machine, 64, mv.GFP_KERNEL) == first
     True
     """
-    trace_kfree(machine, x)
-    page = slab(machine).pages.get((x - machine.config.page_offset) >> PAGE_SHIFT)
+    if machine.on:
+        machine.trace.emit(ev.Kfree(x))
+    part: Any = machine.parts.get("slab") or slab(machine)
+    page = part.pages.get((x - machine.config.page_offset) >> PAGE_SHIFT)
     if page is not None:
         do_slab_free(machine, page.slab_cache, page, x)
     elif x not in (0, ZERO_SIZE_PTR):
@@ -112,8 +114,9 @@ def kmem_cache_free(machine: Machine, cache: str, x: int) -> None:
     -----
     Kernel: mm/slub.c:kmem_cache_free at v5.4.
     """
-    part = slab(machine)
-    s, page = part.cache(cache), part.page_of(x, machine.config.page_offset)
+    part: Any = machine.parts.get("slab") or slab(machine)
+    s = part.caches.get(cache) or part.cache(cache)
+    page = part.pages.get((x - machine.config.page_offset) >> PAGE_SHIFT)
     if page is None or page.slab_cache is not s:
         raise KernelBug(f"object {x:#x} must be of cache {s.name}, is of {page and page.slab_cache.name}: a v5.4 with "
                         "slab debugging prints a warning here, a plain one corrupts both (mm/slab.h:cache_from_obj)")
