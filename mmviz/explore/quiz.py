@@ -11,7 +11,7 @@ given. A saved notebook keeps a form that needs neither kernel nor script, where
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -32,9 +32,11 @@ from .predictions import is_prediction, picture_of
 from .questions import LETTERS, Question
 from .quiz_code import GIVEN_UP, Kind, Score, Series, decode, encode
 from .quiz_page import clickable, form, reply, verdict, words
+from .quiz_slab import SLAB_PICTURES
 from .stepper import Draw, Stepper, draw_of
 
-PICTURES = {"zone_serves": draw_map, "watermark": draw_watermarks, "next_node": draw_watermarks}
+PICTURES: dict[str, Callable[..., Scene]] = {
+    "zone_serves": draw_map, "watermark": draw_watermarks, "next_node": draw_watermarks, **SLAB_PICTURES}
 SHOW_STEP = {"half_back", "merge", "head_or_tail", "next_node"}  # where the step before is part of the question
 
 
@@ -47,7 +49,8 @@ class Quiz(anywidget.AnyWidget):
         What happened; or the kind of question, to get a new small machine for each; or a lesson's question, "03a-R1".
     ask : str or Event class, or several, optional
         What to ask about a recording: "order_found", "block_taken", "half_back", "merge", "head_or_tail", "pcp_fill",
-        "zone_serves", "watermark", "steal", "next_node"; or the event, as in ``AddToFreeArea``. All if not given.
+        "zone_serves", "watermark", "steal", "next_node", and of SLUB "object_next", "list_after_free", "page_back",
+        "size_class", "slab_order"; or the event, as in ``AddToFreeArea``. All if not given.
     seed : int
         0 to 999,999,999: the machine, and the order of the options.
     draw : callable, optional

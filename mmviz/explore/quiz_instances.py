@@ -26,6 +26,7 @@ from ..mm.page_alloc import alloc_pages_node
 from ..mm.page_free import __free_pages
 from ..trace import Recording, record
 from .questions import Question, Value
+from .quiz_slab_instances import SLAB_MAKERS
 from .quiz_walk import KINDS
 
 TRIES = 200
@@ -191,4 +192,5 @@ def _nodes(rng: Random) -> Recording:
 MAKERS: dict[str, Callable[[Random], Recording]] = {
     "order_found": _taking, "block_taken": _taking, "half_back": _taking, "merge": _giving, "head_or_tail": _giving,
     "pcp_fill": _refill, "zone_serves": _zones, "watermark": _marks, "steal": _thefts, "next_node": _nodes,
+    **SLAB_MAKERS,
 }

@@ -15,6 +15,8 @@ from mmviz.explore.quiz_instances import instance
 from mmviz.explore.quiz_walk import KIND_OF, KINDS
 from mmviz.kernel import kernel_symbols
 from mmviz.mm import events as ev
+from mmviz.mm import slab_events as sl
+from mmviz.trace import EVENTS
 
 SEEDS = range(100)
 RULE = re.compile(r" \(([\w/]+\.[ch]):(\w+)\)$")
@@ -47,6 +49,36 @@ def theft(event):
     return f"{name} {event.fallback_order} {'changes' if event.change_ownership else 'stays'}"
 
 
+def slab_place(recording, step):
+    """Where the slab of the freed object is after the call, read from the lists themselves."""
+    freed, end = recording[step].event, step
+    while end < len(recording) and [f.call for f in recording[end].stack[:1]] == [recording[step].stack[0].call]:
+        end += 1
+    part = recording.at(end).parts["slab"]
+    page, cache = part.page_of(freed.object, mv.Config().page_offset), part.cache(freed.cache)
+    if page is None:
+        return "gone"
+    if any(c.page is page for c in cache.cpu_slab):
+        return "own"
+    if any(page.pfn in c.partial for c in cache.cpu_slab):
+        return "cpu partial"
+    return "node partial" if page.pfn in cache.node[0].partial else "full"
+
+
+def page_back(recording, step):
+    number = 0
+    for each in recording.steps[step:]:
+        number += isinstance(each.event, sl.Kfree)
+        if isinstance(each.event, sl.SlabDiscarded):
+            return f"free {number}"
+    return "none"
+
+
+def new_slab(recording, step):
+    found = first(recording, step, sl.SetPageSlab)
+    return f"{found.order} {found.objects}"
+
+
 def zone_name(recording, event):
     return recording.at(0).node[event.nid].node_zones[event.zone_idx].label
 
@@ -65,6 +97,8 @@ TRUTH = {  # what the recording says, read a second time and more plainly
     "steal": lambda r, s: theft(first(r, s, ev.MmPageAllocExtfrag)),
     "next_node": lambda r, s: next(x.event.nid for x in r.steps[s:] if isinstance(x.event, ev.WatermarkChecked)
                                    and x.event.nid != r[s - 1].event.nid),
+    "object_next": lambda r, s: first(r, s, sl.Allocated).ptr, "list_after_free": slab_place, "page_back": page_back,
+    "size_class": lambda r, s: first(r, s, sl.Allocated).bytes_alloc, "slab_order": new_slab,
 }
 
 
@@ -103,7 +137,8 @@ def test_the_look_of_the_options_tells_nothing(kind):
     assert len(places) >= 3
 
 
-@pytest.mark.parametrize("kind", ["merge", "head_or_tail", "watermark", "zone_serves", "next_node", "order_found"])
+@pytest.mark.parametrize("kind", ["merge", "head_or_tail", "watermark", "zone_serves", "next_node", "order_found",
+                                  "list_after_free", "page_back", "size_class", "slab_order"])
 def test_no_answer_is_always_right(kind):
     answers = Counter(str(question.right).split()[0] if kind != "merge" else question.right == "no"
                       for _, question in problems(kind))
@@ -262,7 +297,7 @@ def test_wrong_sources(lesson):
 
 
 def test_every_event_of_the_table_is_one():
-    assert all(issubclass(getattr(ev, name), mv.Event) for name in KIND_OF)
+    assert set(KIND_OF) <= set(EVENTS)
     assert set(KIND_OF.values()) == set(KINDS)
 
 
