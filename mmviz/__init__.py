@@ -50,6 +50,8 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
     "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
+    **{f"draw_{name}": f"mmviz.draw.{name}:draw_{name}" for name in ("slab", "cache", "size_classes", "slob_page")},
+    "read_slabinfo": "mmviz.capture.slabinfo:read_slabinfo", "SlabPanel": "mmviz.explore.slab_panel:SlabPanel",
 }
 
 

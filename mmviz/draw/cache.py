@@ -59,7 +59,8 @@ def draw_cache(state: Machine, step: Step | None = None, *, cache: str | None = 
     known = views(state, name)
     if name not in caches(state):
         title = "No cache yet"
-        return Scene(title, WIDTH, HEAD + 20, heading(state, title, "the first request will make them", step))
+        marks = heading(state, title, "the first request will make them", step)
+        return Scene(title, WIDTH, HEAD + 20, marks, f"{title}: the first request will make them.")
     title = _title(name, known)
     marks = heading(state, title, _remark(state, name, known), step)
     looked_for = addresses(step) if address is None else frozenset([address])

@@ -58,7 +58,8 @@ def draw_slab(state: Machine, step: Step | None = None, *, cache: str | None = N
     view = _view_of(state, step, name, pfn)
     if view is None:
         title = f"No slab of {name}" if name else "No slab yet"
-        return Scene(title, WIDTH, HEAD + 20, heading(state, title, "the first request will make one", step))
+        marks = heading(state, title, "the first request will make one", step)
+        return Scene(title, WIDTH, HEAD + 20, marks, f"{title}: the first request will make one.")
     title = f"Slab {view.pfn:#x} of {name}: {view.objects} objects of {view.size:,} bytes"
     remark = f"order {view.order}, {_place(view)}; {view.inuse} in use, {view.left_over:,} bytes left over"
     marks = heading(state, title, remark, step) + list(_objects(view, step))

@@ -54,7 +54,8 @@ def draw_slob_page(state: Machine, step: Step | None = None, *, pfn: int | None 
     part = state.parts.get("slob")
     if not isinstance(part, Slob) or not part.pages:
         title = "No page of SLOB yet"
-        return Scene(title, WIDTH, HEAD + 20, heading(state, title, "the first request will take one", step))
+        marks = heading(state, title, "the first request will take one", step)
+        return Scene(title, WIDTH, HEAD + 20, marks, f"{title}: the first request will take one.")
     page = _page_of(state, part, step, pfn)
     blocks = list(_blocks(state, part, page))
     count = sum(kind == "object" for kind, *_ in blocks)
