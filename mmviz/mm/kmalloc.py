@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..kernel import __GFP_DMA, __GFP_RECLAIMABLE, __GFP_ZERO, NUMA_NO_NODE
+from ..trace import mirrors
 from . import slab_events as ev
 from .slab_caches import kmalloc_large
 from .slab_common import LIMITS, SIZE_INDEX, check_size, kmalloc_slab_index, kmalloc_type
@@ -37,6 +38,7 @@ def allocator(machine: Machine) -> Any:
     return import_module(f"{__package__}.{machine.config.slab.lower()}")
 
 
+@mirrors("include/linux/slab.h")
 def kmalloc_node(machine: Machine, size: int, gfp: int, node: int = NUMA_NO_NODE) -> int:
     """Ask for `size` bytes, near a node: one call for SLUB, SLAB and SLOB.
 
@@ -107,6 +109,7 @@ def __kmalloc_node_of_others(machine: Machine, size: int, gfp: int, node: int) -
     return int(module.kmem_cache_alloc_node_trace(machine, cache, gfp, node, size))
 
 
+@mirrors("include/linux/slab.h")
 def kmalloc(machine: Machine, size: int, gfp: int) -> int:
     """Ask for `size` bytes.
 
