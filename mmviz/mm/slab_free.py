@@ -147,7 +147,7 @@ def free_block(machine: Machine, cachep: str, ac: str, nr_objects: int, node: in
     set_free_objects(machine, cachep, node, n.free_objects + nr_objects)
     for objp in cache.array[ac].entry[:nr_objects]:
         __put_back(machine, node, objp)
-    surplus = list[int]()
+    surplus: list[int] = []
     while n.free_objects > n.free_limit and n.slabs["free"]:
         set_free_objects(machine, cachep, node, n.free_objects - cache.num)
         surplus.insert(0, n.slabs["free"][-1])
