@@ -20,6 +20,7 @@ from .slab_common import (
     WORD,
     align_up,
     calculate_alignment,
+    check_size,
     kmalloc_slab_index,
     kmalloc_type,
 )

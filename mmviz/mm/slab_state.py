@@ -25,6 +25,10 @@ def slab(machine: Machine) -> Slab:
     """The part "slab" of a machine; its first use makes the caches of kmalloc."""
     if "slab" not in machine.parts:
         kmem_cache_init(machine)
+    return __part(machine)
+
+
+def __part(machine: Machine) -> Slab:
     part: Any = machine.parts["slab"]
     return part  # type: ignore[no-any-return]
 
@@ -52,7 +56,7 @@ def kmem_cache_init(machine: Machine) -> None:
 def kmem_cache_open(machine: Machine, cache: str, size: int, align: int, flags: int, ctor: bool,
                     usersize: int) -> None:
     """Make a cache of this name; it has no slab yet."""
-    __open(machine, slab(machine), cache, size, align, flags, ctor, usersize)
+    __open(machine, __part(machine), cache, size, align, flags, ctor, usersize)
     if machine.on:
         machine.trace.emit(ev.KmemCacheOpen(cache, size, align, flags, ctor, usersize))
 
@@ -81,7 +85,7 @@ def __random_seq(part: Slab, cache: KmemCache) -> tuple[int, ...]:
 @mirrors("mm/slub.c", "__kmem_cache_alias")
 def kmem_cache_alias(machine: Machine, cache: str, target: str, size: int) -> None:
     """Let `cache` be another name of `target`, whose objects become as large as the larger of the two."""
-    part = slab(machine)
+    part = __part(machine)
     found = part.cache(target)
     found.refcount += 1
     found.object_size = max(found.object_size, size)
@@ -93,7 +97,7 @@ def kmem_cache_alias(machine: Machine, cache: str, target: str, size: int) -> No
 
 def get_random_int(machine: Machine, below: int) -> int:
     """The machine's next random number, 0 to below - 1."""
-    part = slab(machine)
+    part = __part(machine)
     part.prandom = next_random(part.prandom)
     if machine.on:
         machine.trace.emit(ev.RandomDrawn(below))
@@ -130,14 +134,14 @@ def freelist_push(machine: Machine, cache: str, cpu: int, object: int) -> None:
 
 def set_cpu_freelist(machine: Machine, cache: str, cpu: int, freelist: int) -> None:
     """c->freelist = freelist: the head of another list of the cpu slab, or 0."""
-    slab(machine).caches[cache].cpu_slab[cpu].freelist = freelist
+    __part(machine).caches[cache].cpu_slab[cpu].freelist = freelist
     if machine.on:
         machine.trace.emit(ev.SetCpuFreelist(cache, cpu, freelist))
 
 
 def set_cpu_page(machine: Machine, cache: str, cpu: int, pfn: int) -> None:
     """c->page = the slab at `pfn`; -1 is none."""
-    part = slab(machine)
+    part = __part(machine)
     part.caches[cache].cpu_slab[cpu].page = part.pages.get(pfn)
     if machine.on:
         machine.trace.emit(ev.SetCpuPage(cache, cpu, pfn))
@@ -145,14 +149,14 @@ def set_cpu_page(machine: Machine, cache: str, cpu: int, pfn: int) -> None:
 
 def next_tid(machine: Machine, cache: str, cpu: int) -> None:
     """c->tid = next_tid(c->tid), where the list changes in another way than by one object."""
-    slab(machine).caches[cache].cpu_slab[cpu].tid += 1
+    __part(machine).caches[cache].cpu_slab[cpu].tid += 1
     if machine.on:
         machine.trace.emit(ev.NextTid(cache, cpu))
 
 
 def cpu_partial_push(machine: Machine, cache: str, cpu: int, pfn: int, pages: int, pobjects: int) -> None:
     """The slab becomes the first of the CPU's partial list; page->pages and page->pobjects sum up the list."""
-    part = slab(machine)
+    part = __part(machine)
     page = part.pages[pfn]
     page.pages, page.pobjects = pages, pobjects
     part.caches[cache].cpu_slab[cpu].partial.insert(0, pfn)
@@ -162,7 +166,7 @@ def cpu_partial_push(machine: Machine, cache: str, cpu: int, pfn: int, pages: in
 
 def cpu_partial_pop(machine: Machine, cache: str, cpu: int, pfn: int) -> None:
     """c->partial = page->next: the first slab leaves the list."""
-    part = slab(machine)
+    part = __part(machine)
     part.caches[cache].cpu_slab[cpu].partial.remove(pfn)
     part.pages[pfn].pages = part.pages[pfn].pobjects = 0
     if machine.on:
@@ -174,7 +178,7 @@ def cpu_partial_pop(machine: Machine, cache: str, cpu: int, pfn: int) -> None:
 
 def set_page_slab(machine: Machine, pfn: int, cache: str, order: int, objects: int) -> None:
     """SetPageSlab: 2^order pages become a slab of the cache, all of it in use as far as the page knows, and frozen."""
-    part = slab(machine)
+    part = __part(machine)
     page = SlabPage(pfn, order, page_zone(machine, pfn).nid, page_address(machine, pfn), part.caches[cache], objects,
                     inuse=objects, frozen=True)
     part.pages.update((each, page) for each in range(pfn, pfn + (1 << order)))
@@ -184,7 +188,7 @@ def set_page_slab(machine: Machine, pfn: int, cache: str, order: int, objects: i
 
 def lay_freelist(machine: Machine, pfn: int, pos: int) -> None:
     """Link every object of a new slab: upwards (-1), or along the cache's random sequence from place `pos` on."""
-    page = slab(machine).pages[pfn]
+    page = __part(machine).pages[pfn]
     cache = page.slab_cache
     seq = [*cache.random_seq[pos:], *cache.random_seq[:pos]] if pos >= 0 else range(page.objects)
     addresses = [page.start + number * cache.size for number in seq if number < page.objects]
@@ -197,7 +201,7 @@ def lay_freelist(machine: Machine, pfn: int, pos: int) -> None:
 @mirrors("mm/slub.c")
 def set_freepointer(machine: Machine, pfn: int, object: int, fp: int) -> None:
     """The free pointer of an object says `fp`; the object is nobody's."""
-    page = slab(machine).pages[pfn]
+    page = __part(machine).pages[pfn]
     page.freepointer[object] = fp
     page.live.discard(object)
     if machine.on:
@@ -206,7 +210,7 @@ def set_freepointer(machine: Machine, pfn: int, object: int, fp: int) -> None:
 
 def cmpxchg_double_slab(machine: Machine, pfn: int, freelist: int, inuse: int, frozen: bool) -> None:
     """page->freelist and the counters in one stroke. Simplified: one operation runs at a time, so it never fails."""
-    page = slab(machine).pages[pfn]
+    page = __part(machine).pages[pfn]
     page.freelist, page.inuse, page.frozen = freelist, inuse, frozen
     if machine.on:
         machine.trace.emit(ev.CmpxchgDoubleSlab(pfn, freelist, inuse, frozen))
@@ -215,7 +219,7 @@ def cmpxchg_double_slab(machine: Machine, pfn: int, freelist: int, inuse: int, f
 @mirrors("mm/slub.c")
 def add_partial(machine: Machine, pfn: int, tail: bool) -> None:
     """The slab goes onto the partial list of its node: to the head, to be used next, or to the tail."""
-    page = slab(machine).pages[pfn]
+    page = __part(machine).pages[pfn]
     partial = page.slab_cache.node[page.nid].partial
     partial.insert(len(partial) if tail else 0, pfn)
     if machine.on:
@@ -225,7 +229,7 @@ def add_partial(machine: Machine, pfn: int, tail: bool) -> None:
 @mirrors("mm/slub.c")
 def remove_partial(machine: Machine, pfn: int) -> None:
     """The slab leaves the partial list of its node."""
-    page = slab(machine).pages[pfn]
+    page = __part(machine).pages[pfn]
     page.slab_cache.node[page.nid].partial.remove(pfn)
     if machine.on:
         machine.trace.emit(ev.RemovePartial(pfn))
@@ -233,14 +237,14 @@ def remove_partial(machine: Machine, pfn: int) -> None:
 
 def call_rcu(machine: Machine, pfn: int) -> None:
     """The slab waits for a grace period (call_rcu(&page->rcu_head, rcu_free_slab))."""
-    slab(machine).rcu.append(pfn)
+    __part(machine).rcu.append(pfn)
     if machine.on:
         machine.trace.emit(ev.CallRcu(pfn))
 
 
 def clear_page_slab(machine: Machine, pfn: int) -> None:
     """__ClearPageSlab: the pages are ordinary pages again, and what was in the objects is forgotten."""
-    part = slab(machine)
+    part = __part(machine)
     for each in range(pfn, pfn + (1 << part.pages[pfn].order)):
         del part.pages[each]
     if pfn in part.rcu:
@@ -259,7 +263,7 @@ def write_object(machine: Machine, pfn: int, object: int, word: int) -> None:
     word : int
         What is written, 0 by __GFP_ZERO.
     """
-    slab(machine).pages[pfn].freepointer[object] = word
+    __part(machine).pages[pfn].freepointer[object] = word
     if machine.on:
         machine.trace.emit(ev.ObjectWritten(pfn, object, word))
 

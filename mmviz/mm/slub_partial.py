@@ -220,10 +220,10 @@ def deactivate_slab(machine: Machine, s: KmemCache, page: SlabPage, freelist: in
     if head and not discarded:
         add_partial(machine, page.pfn, tail)
     cmpxchg_double_slab(machine, page.pfn, head, inuse, False)
+    set_cpu_page(machine, s.name, cpu, -1)  # the kernel forgets it last; nobody looks in between
+    set_cpu_freelist(machine, s.name, cpu, 0)
     if discarded:
         discard_slab(machine, s, page)
-    set_cpu_page(machine, s.name, cpu, -1)
-    set_cpu_freelist(machine, s.name, cpu, 0)
 
 
 def get_freepointer(page: SlabPage | None, object: int) -> int:

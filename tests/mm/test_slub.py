@@ -182,7 +182,7 @@ def test_80_a_node_is_asked():
     with mv.record(machine) as rec:
         far = mv.kmalloc_node(machine, 64, GFP_KERNEL, 1)
     assert (page_of(machine, near).nid, page_of(machine, far).nid) == (0, 1)
-    assert rec.calls()[0].symbol == "kmem_cache_alloc_node_trace"
+    assert next(rec.calls()[0].calls()).symbol == "kmem_cache_alloc_node_trace"
     assert [step.event.pfn for step in rec.select(ev.Deactivated)] == [page_of(machine, near).pfn]
     assert [step.event.nid for step in rec.select(ev.PartialSearched)] == [1]
     back = mv.kmalloc_node(machine, 64, GFP_KERNEL, 0)
@@ -197,7 +197,7 @@ def test_80_without_numa_the_node_is_ignored():
         mv.kmalloc_node(machine, 64, GFP_KERNEL, 7)
         __kmalloc_node(machine, 64, GFP_KERNEL, 7)
         mv.kmem_cache_alloc_node(machine, K64, GFP_KERNEL, 7)
-    assert [call.symbol for call in rec.calls()][:1] == ["kmem_cache_alloc_trace"]
+    assert [call.symbol for call in rec.calls()[0].calls()][:1] == ["kmem_cache_alloc_trace"]
     assert len(own_list(machine, K64)) == 61
 
 
@@ -364,7 +364,8 @@ def test_zones_that_no_slab_may_have_are_warned_of():
 
 
 @pytest.mark.parametrize("call", [
-    lambda m: mv.kmalloc(m, -1, GFP_KERNEL), lambda m: __kmalloc(m, -1, GFP_KERNEL), lambda m: mv.kmalloc_node(m, -5, GFP_KERNEL, 0),
+    lambda m: mv.kmalloc(m, -1, GFP_KERNEL), lambda m: __kmalloc(m, -1, GFP_KERNEL),
+    lambda m: mv.kmalloc_node(m, -5, GFP_KERNEL, 0),
     lambda m: mv.kmalloc_node(m, 64, GFP_KERNEL, 2), lambda m: mv.kmalloc_node(m, 64, GFP_KERNEL, -2),
     lambda m: mv.kmalloc(m, 96, GFP_KERNEL | mv.__GFP_HIGHMEM | mv.__GFP_DMA32),
     lambda m: mv.kmem_cache_create(m, K64, 64), lambda m: mv.kmem_cache_create(m, "small", 4),
