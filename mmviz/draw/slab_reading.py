@@ -16,6 +16,7 @@ from ..mm.array_cache import SlabCache, SlabCaches
 from ..mm.machine import Machine
 from ..mm.page_ref import page_zone
 from ..mm.slab_types import KmemCache, Slab, SlabPage
+from ..mm.slob_state import slob
 from ..trace import Step
 from .reading import event_of, fields
 
@@ -188,3 +189,29 @@ def places(machine: Machine, cache: str) -> Iterator[tuple[str, list[SlabView]]]
         for nid, node in enumerate(found.node):
             for kind, pfns in node.slabs.items():
                 yield f"node {nid} {kind}", [by_pfn[pfn] for pfn in pfns]
+
+
+class Usage(NamedTuple):
+    """What an allocator holds: pages of its slabs, and bytes in objects in use (a size class counts as a whole)."""
+
+    pages: int
+    used: int
+
+
+def slab_usage(machine: Machine) -> Usage:
+    """The pages that SLUB, SLAB or SLOB holds, and how much of them is in objects in use.
+
+    Whole pages of large requests are no slabs, and do not count.
+
+    Examples
+    --------
+    >>> import mmviz as mv
+    >>> machine = mv.toy(4)
+    >>> address = mv.kmalloc(machine, 100, mv.GFP_KERNEL)
+    >>> slab_usage(machine)
+    Usage(pages=1, used=128)
+    """
+    known = [view for cache in caches(machine) for view in views(machine, cache)]
+    part = slob(machine)
+    return Usage(sum(1 << view.order for view in known) + len(part.pages),
+                 sum(view.inuse * view.size for view in known) + sum(part.sizes.values()))

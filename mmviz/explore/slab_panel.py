@@ -18,13 +18,12 @@ from typing import Any
 
 import ipywidgets
 
-from ..draw.slab_reading import caches, views
+from ..draw.slab_reading import slab_usage
 from ..errors import MmvizError
 from ..kernel import GFP_NOWAIT, PAGE_SIZE, Config
 from ..mm.boot import boot
 from ..mm.kmalloc import kfree, kmalloc_node
 from ..mm.machine import Machine, set_current
-from ..mm.slob_state import slob
 from ..trace import Event, Recording, record
 from .buddy_panel import first_shown
 from .knobs import Knobs, Menu, Number, Slider
@@ -178,23 +177,9 @@ def heading(setting: Setting, recording: Recording, first: int, count: int) -> s
     """What the stepper shows, in words: which calls, and what the allocator holds at the end."""
     which = f"Call {count}" if first == count - 1 else f"Calls {first + 1} to {count}"
     unseen = f" ({first} before, unseen)" if first else ""
-    pages, inuse = usage(recording.live)
+    pages, inuse = slab_usage(recording.live)
     return (f"{which} of {count}{unseen}. At the end {setting.slab} holds {pages} page{'s' * (pages != 1)}; "
             f"{inuse:,} of {pages * PAGE_SIZE:,} bytes are in objects")
-
-
-def usage(machine: Machine) -> tuple[int, int]:
-    """The pages of all slabs, and the bytes in objects in use (with what rounding up to a class adds).
-
-    Whole pages that are no slab, of large requests, do not count.
-    """
-    pages = inuse = 0
-    for cache in caches(machine):
-        for view in views(machine, cache):
-            pages += 1 << view.order
-            inuse += view.inuse * view.size
-    part = slob(machine)
-    return pages + len(part.pages), inuse + sum(part.sizes.values())
 
 
 def picture_of(setting: Setting) -> Draw:

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmviz.draw.slab_reading import slab_usage
 from mmviz.errors import KernelBug
 from mmviz.explore import slab_panel
 from mmviz.explore.buddy_panel import STEPS
-from mmviz.explore.slab_panel import LIMITS, WORDS, Setting, SlabPanel, count_steps, parse, run, usage
+from mmviz.explore.slab_panel import LIMITS, WORDS, Setting, SlabPanel, count_steps, parse, run
 
 USUAL = ("slab=SLUB mib=4 cpus=1 nodes=1 size=64 second=0 node=-1 cpu=0 objects=3 free=none free_cpu=0 seed=1 "
          "picture=cache")
@@ -74,13 +75,13 @@ def test_every_setting_runs_and_fits(setting):
 @pytest.mark.parametrize("objects, held", [(240, 15), (241, 7)])
 def test_the_first_page_comes_back_at_241_objects(objects, held):
     recording, _, _ = run(parse(f"size=256 objects={objects} free=all"))
-    assert usage(recording.live) == (held, 0)
+    assert slab_usage(recording.live) == (held, 0)
 
 
 @pytest.mark.parametrize("slab, pages, used", [("SLUB", 1, 3 * 128), ("SLAB", 1, 3 * 128), ("SLOB", 1, 3 * 100)])
 def test_the_same_requests_of_three_allocators(slab, pages, used):
     recording, _, _ = run(parse(f"slab={slab} size=100"))
-    assert usage(recording.live) == (pages, used)
+    assert slab_usage(recording.live) == (pages, used)
 
 
 def test_two_sizes_take_turns_and_frees_have_an_order():
