@@ -51,8 +51,8 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
     "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
     **{f"draw_{name}": f"mmviz.draw.{name}:draw_{name}" for name in ("slab", "cache", "size_classes", "slob_page")},
-    "slab_usage": "mmviz.draw.slab_reading:slab_usage", "load_slub": "mmviz.capture.slub_rows:load_slub",
-    "replay_slub": "mmviz.capture.slub:replay_slub",
+    "slab_events": "mmviz.mm.slab_events:", "slab_usage": "mmviz.draw.slab_reading:slab_usage",
+    "load_slub": "mmviz.capture.slub_rows:load_slub", "replay_slub": "mmviz.capture.slub:replay_slub",
     "read_slabinfo": "mmviz.capture.slabinfo:read_slabinfo", "SlabPanel": "mmviz.explore.slab_panel:SlabPanel",
 }
 
