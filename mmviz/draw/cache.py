@@ -70,8 +70,9 @@ def draw_cache(state: Machine, step: Step | None = None, *, cache: str | None = 
     for lane, slabs in places(state, name):
         marks += _lane(lane, slabs, y, step, looked_for)
         y += LANE
-    marks.append(Text("object", TEXT, MARGIN, y + 12, _object(known, looked_for)))
-    return Scene(title, WIDTH, y + 28, unique(marks), f"{title}. {_words(state, name)} {_object(known, looked_for)}")
+    said = _object(known, looked_for)
+    marks.append(Text("object", TEXT, MARGIN, y + 12, said or "This step names no object." * (step is not None)))
+    return Scene(title, WIDTH, y + 28, unique(marks), f"{title}. {_words(state, name)} {said}".strip())
 
 
 def _title(name: str, known: list[SlabView]) -> str:
@@ -101,7 +102,7 @@ def _object(known: list[SlabView], looked_for: frozenset[int]) -> str:
                      if number in chain.objects]
             return f"Object {number} of slab {view.pfn:#x} is {view.state[number]}" + (
                 f": {lists[0]}." if lists else ".")
-    return "The step names no object."
+    return ""
 
 
 # ---------------------------------------------------------------- a lane

@@ -12,7 +12,7 @@ from ..draw.cache import draw_cache
 from ..draw.scene import Scene
 from ..draw.size_classes import draw_size_classes
 from ..draw.slab import draw_slab
-from ..draw.slab_reading import FREE, MINE, SlabView, caches, views
+from ..draw.slab_reading import FREE, SlabView, caches, views
 from ..kernel import PAGE_SIZE
 from ..mm import slab_events as ev
 from ..mm.machine import Machine
@@ -69,42 +69,79 @@ def _ask(kind: str, text: str, right: Option, wrong: Iterator[Option], recording
 
 
 def ask_object_next(recording: Recording, number: int) -> Question | None:
-    """Which object does the next request get? Not asked where it comes from a new page, or where only one is free."""
-    found = event_at(recording, number)
-    if not isinstance(found, ev.FreelistFound):
+    """Some objects are freed, then one is asked for: which one is it? Not asked where it comes from a new page."""
+    freed, end = _frees_in_a_row(recording, number)
+    found: Any = next((step.event for step in recording.steps[end:end + 2] if isinstance(step.event, ev.FreelistFound)),
+                      None)
+    if not freed or found is None:
         return None
-    got = first_event(recording, number, ev.Allocated)
-    known = views(recording.at(number), found.cache)
-    view = slab_of(known, got.ptr) if got else None
-    if got is None or view is None:
+    known, got = views(recording.at(number), found.cache), first_event(recording, end, ev.Allocated).ptr
+    if any(slab_of(known, address) is None for address in (*freed, got)):
         return None
-    where = f"CPU {found.cpu}'s own list" if found.fast else f"the list of slab {view.pfn:#x}, which was {view.where}"
-    text = f"CPU {found.cpu} asks for one more object of {found.cache}. Which one does it get?"
-    right = _object(view, view.number(got.ptr), f"It is the head of {where}", "slab_alloc_node" if found.fast else
-                    "___slab_alloc")
-    wrong = list(_other_objects(known, view, view.number(got.ptr), found.cpu))
+    own = next((view for view in known if view.where == f"CPU {found.cpu}"), None)
+    said = ", then ".join(_name(known, address) for address in freed)
+    text = f"CPU {found.cpu} frees {said}, and asks for one of {found.cache} again. Which one does it get?"
+    right = _object(known, got, *_why_next(freed, got, own))
+    wrong = list(_other_objects(known, freed, got, own))
     marks: dict[str, Value] = {f"object {each.value:#x}": each.value for each in [right, *wrong]
                                if isinstance(each.value, int)}
     return _ask("object_next", text, right, iter(wrong), recording, number, marks)
 
 
-def _other_objects(known: list[SlabView], view: SlabView, right: int, cpu: int) -> Iterator[Option]:
-    chain = next(chain.objects for chain in view.chains if right in chain.objects)
-    if len(chain) > 1:
-        yield _object(view, chain[-1], "It is the last of the list: what is put on top goes first", "slab_alloc_node")
-        yield _object(view, min(chain), "It has the lowest address, but the list is not sorted: each free object says "
-                      "which is next", "slab_alloc_node")
-        yield _object(view, max(chain), "It has the highest address; nobody looks at addresses here", "slab_alloc_node")
-        yield _object(view, chain[1], "It is the second of the list: its turn comes after this one", "slab_alloc_node")
-    for other in known:
-        for number, state in enumerate(other.state):
-            if state in (FREE, MINE) and number not in chain:
-                yield _object(other, number, f"It is free too, but not on CPU {cpu}'s own list, which comes "
-                              "first", "___slab_alloc")
+def _frees_in_a_row(recording: Recording, number: int) -> tuple[list[int], int]:
+    """The objects of the frees that begin at step `number`, the first of a row, and the step behind them."""
+    freed: list[int] = []
+    if number and recording[number - 1].stack and recording[number - 1].stack[0].symbol == "kfree":
+        return freed, number
+    end = number
+    while isinstance(event := event_at(recording, end), ev.Kfree):
+        freed.append(event.ptr)
+        end = call_end(recording, end)
+    return freed, end
 
 
-def _object(view: SlabView, number: int, reason: str, symbol: str) -> Option:
-    return option(view.start + number * view.size, f"object {number} of slab {view.pfn:#x}", reason, symbol)
+def _why_next(freed: list[int], got: int, own: SlabView | None) -> tuple[str, str]:
+    """Why this object comes next, and the function that says so."""
+    if own is None or own.number(got) < 0:
+        return "The list of this CPU is empty, and the first slab of its partial list is taken", "___slab_alloc"
+    if got == freed[-1]:
+        return "It was freed last, into the slab of this CPU, and is the head of its list", "do_slab_free"
+    if got in freed:
+        return "It is the last that was freed into the slab of this CPU; the others went to the lists of their own " \
+            "slabs", "do_slab_free"
+    return "Nothing was freed into the slab of this CPU, so its list is as it was, and this is the head", \
+        "slab_alloc_node"
+
+
+def _other_objects(known: list[SlabView], freed: list[int], got: int, own: SlabView | None) -> Iterator[Option]:
+    for address in reversed(freed):
+        if own is not None and own.number(address) >= 0:
+            yield _object(known, address, "It was freed before: what is put on top goes first", "do_slab_free")
+        else:
+            yield _object(known, address, "It lies in another slab than that of this CPU, and went to the list of that "
+                          "slab", "__slab_free")
+    mine = own.chains[0].objects if own is not None and own.chains and own.chains[0].name.startswith("CPU") else ()
+    if own is not None and mine:
+        yield _object(known, own.start + mine[0] * own.size, "It was the head of the list; what is freed is put before "
+                      "it", "do_slab_free")
+        yield _object(known, own.start + min(mine) * own.size, "It has the lowest address, but nobody sorts the list",
+                      "slab_alloc_node")
+        yield _object(known, own.start + mine[-1] * own.size, "It is the last of the list", "slab_alloc_node")
+    for view in known:
+        for number, state in enumerate(view.state):
+            if state == FREE:
+                yield _object(known, view.start + number * view.size, "It is free, but not on the list of this CPU, "
+                              "which comes first", "___slab_alloc")
+
+
+def _name(known: list[SlabView], address: int) -> str:
+    view = slab_of(known, address)
+    assert view is not None
+    return f"object {view.number(address)} of slab {view.pfn:#x}"
+
+
+def _object(known: list[SlabView], address: int, reason: str, symbol: str) -> Option:
+    return option(address, _name(known, address), reason, symbol)
 
 
 # ---------------------------------------------------------------- which list after this free
@@ -294,7 +331,7 @@ SLAB_KINDS: dict[str, Ask] = {
     "size_class": ask_size_class, "slab_order": ask_slab_order,
 }
 SLAB_KIND_OF = {
-    "FreelistFound": "object_next", "FreelistPopped": "object_next", "FreeSlabFound": "list_after_free",
+    "Kfree": "object_next", "FreelistPopped": "object_next", "FreeSlabFound": "list_after_free",
     "SlabFreed": "list_after_free", "SlabDiscarded": "page_back", "SizeClassChosen": "size_class",
     "LargeOrderChosen": "size_class", "SlabOrderTried": "slab_order",
 }

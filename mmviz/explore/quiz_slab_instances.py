@@ -26,7 +26,7 @@ def _worn(rng: Random, machine: Machine, size: int, slabs: int) -> list[int]:
 
 
 def _asking(rng: Random) -> Recording:
-    """Requests to a CPU's list that frees have mixed."""
+    """Frees, then a request, again and again; now and then of a slab that is not the CPU's."""
     machine = toy(4, cpus=(0, 0))
     held = _worn(rng, machine, size := rng.choice(SIZES), rng.randint(1, 3))
     if rng.random() < 0.5:
@@ -35,8 +35,10 @@ def _asking(rng: Random) -> Recording:
             kfree(machine, held.pop(rng.randrange(len(held))))
         set_current(machine, 0)
     with record(machine) as recording:
-        for _ in range(8):
-            kmalloc(machine, size, GFP_NOWAIT)
+        for _ in range(5):
+            for _ in range(min(rng.randint(1, 3), len(held))):
+                kfree(machine, held.pop(rng.randrange(max(0, len(held) - 8), len(held))))
+            held.append(kmalloc(machine, size, GFP_NOWAIT))
     return recording
 
 

@@ -22,7 +22,7 @@ import traitlets
 from ..draw.scene import Scene
 from ..kernel import gfp_name, source_url
 from ..mm.events import FreeAreaSearched, GuardChecked
-from ..narrate import sentence
+from ..narrate import ADDRESSES, sentence
 from . import page
 from .coding import CallLine, Encoder
 from .page import HERE, block
@@ -88,7 +88,8 @@ def in_words(name: str, value: int | str | None) -> str:
         return str(value)
     if name in ("gfp_mask", "gfp_flags", "gfp"):
         return gfp_name(value)
-    return f"{value:#x}" if name.endswith("pfn") or name in ("addr", "alloc_flags") else str(value)
+    address = value >= ADDRESSES or name.endswith("pfn") or name in ("addr", "alloc_flags")
+    return f"{value:#x}" if address else str(value)
 
 
 def still(frame: Frame, length: int) -> str:
