@@ -31,7 +31,7 @@ from ..mm.slub_page import rcu_free_slab
 from ..trace import Event
 from .ftrace import Row
 from .replay import Miss, Operation, as_inner, run
-from .slub_rows import ALLOCS, ObjectOperation, Request, SlubCapture, schedule_objects
+from .slub_rows import ObjectOperation, Request, SlubCapture, schedule_objects
 from .slub_snapshot import slab_differences
 from .snapshot import differences
 
@@ -103,11 +103,11 @@ def replay_slub(capture: SlubCapture) -> list[SlubScore]:
     """
     machine = capture.machine()
     scores = {name: SlubScore(capture.name, name) for name in capture.before}
-    operations = schedule_objects(capture, machine)
-    for operation in operations:
-        if isinstance(operation, ObjectOperation) and operation.request and operation.request.kind in ALLOCS:
-            scores[operation.cache].allocs += 1
     try:
+        operations = schedule_objects(capture, machine)
+        for operation in operations:
+            if isinstance(operation, ObjectOperation) and operation.gives:
+                scores[operation.cache].allocs += 1
         finished = _run_until_miss(machine, operations, scores)
         truth = capture.truth()
         pages = list(differences(machine, truth))
@@ -128,7 +128,7 @@ def _run_until_miss(machine: Machine, operations: Sequence[ObjectOperation | Ope
             score.misses += _compare_object(machine, operation)
             if score.misses:
                 return False
-            score.exact += operation.request is not None and operation.request.kind in ALLOCS
+            score.exact += operation.gives
         else:
             pfn = run(machine, operation)
             if operation.row[0] == "a" and pfn != operation.row[2]:

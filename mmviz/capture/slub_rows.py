@@ -137,6 +137,10 @@ class ObjectOperation:
     request: Request | None  # None: a grace period has ended, and a slab is freed
     pages: list[Operation] = field(default_factory=list)
 
+    @property
+    def gives(self) -> bool:
+        """Whether it gives an object out."""
+        return self.request is not None and self.request.kind in ALLOCS
 
 
 def schedule_objects(capture: SlubCapture, machine: Machine) -> list[ObjectOperation | Operation]:
@@ -265,6 +269,8 @@ class _Scheduler:
 
 def _block(row: Row) -> range:
     """The pages of an allocation or a free."""
+    if row[0] in "af" and not 0 <= row[3] < MAX_ORDER:
+        raise ValueError(f"order must be 0 to {MAX_ORDER - 1}, got {row[3]}")
     return range(row[2], row[2] + (1 << row[3])) if row[0] in "af" else range(row[2], row[2] + 1)
 
 

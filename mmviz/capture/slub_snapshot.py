@@ -149,7 +149,7 @@ def _set_page(page: SlabPage, seen: dict[str, Any], kind: str) -> None:
 
 def _link(page: SlabPage, objects: list[int]) -> int:
     """Make a free list of these objects of the slab; returns its head."""
-    if not set(objects) <= page.live:
+    if not set(objects) <= page.live or len(set(objects)) < len(objects):
         raise ValueError(f"slab {page.pfn:#x}: a free list must have each of its objects once and no other")
     page.freepointer.update(zip(objects, [*objects[1:], 0], strict=False))
     page.live.difference_update(objects)

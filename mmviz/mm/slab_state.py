@@ -198,7 +198,6 @@ def lay_freelist(machine: Machine, pfn: int, pos: int) -> None:
         machine.trace.emit(ev.FreelistLaid(pfn, pos))
 
 
-@mirrors("mm/slub.c")
 def set_freepointer(machine: Machine, pfn: int, object: int, fp: int) -> None:
     """The free pointer of an object says `fp`; the object is nobody's."""
     page = __part(machine).pages[pfn]

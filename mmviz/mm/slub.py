@@ -267,9 +267,8 @@ def __redo(machine: Machine, s: KmemCache, page: SlabPage, node: int, cpu: int) 
     return freelist
 
 
-@mirrors("mm/slub.c")
 def node_match(machine: Machine, page: SlabPage | None, node: int) -> bool:
-    """Is the slab of that node, or will any do (-1)?"""
+    """Is the slab of that node, or will any do (-1)? (mm/slub.c:node_match)"""
     assert page is not None
     match = node == NUMA_NO_NODE or page.nid == node
     if machine.on:

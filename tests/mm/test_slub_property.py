@@ -231,7 +231,7 @@ def test_what_a_reader_needs():
     assert [page.name for page in pages] == [hex(page.pfn) for page in pages]
     with record(machine) as rec:
         mv.kmalloc(machine, 64, GFP_KERNEL)
-    call = rec.calls()[0]
+    [call] = rec.calls()[0].calls()
     assert ("s", "kmalloc-64") in call.args and ("size", 64) in call.args
 
 
