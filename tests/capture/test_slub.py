@@ -84,7 +84,7 @@ class OwnCapture:
     def keep(self, event):
         cpu = self.live.current.cpu
         if isinstance(event, events.RequestPrepared):
-            self.nid = event.preferred_nid
+            self.nid = event.nid
         elif isinstance(event, events.MmPageAlloc):
             self.rows.append(["a", cpu, event.pfn if event.pfn >= 0 else None, event.order, event.migratetype,
                               event.gfp_mask, self.nid])
@@ -116,7 +116,7 @@ def random_work(seed):
             if dice.random() < 0.1:
                 mv.set_current(machine, dice.randrange(len(machine.cpu_to_node)))
             what = dice.random()
-            if what < 0.02 and slab(machine).rcu:
+            if what < 0.05 and slab(machine).rcu:
                 rcu_free_slab(machine, dice.choice(slab(machine).rcu))
             elif held and what < (0.3 if len(held) < 150 else 0.7):
                 give_back, cache, addr = held.pop(dice.randrange(len(held)))
@@ -131,13 +131,13 @@ def random_work(seed):
     return work
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("cpus", [(0,), (0, 1)])
 def test_the_simulators_own_trace_replays_exactly(seed, cpus):
     machine = mv.boot([("DMA32", 0x1000, 0x2000, nid) if not nid else ("DMA32", 0x3000, 0x2000, nid)
                        for nid in sorted(set(cpus))], cpus=cpus)
     mv.kmem_cache_create(machine, "inode", 1000, ctor=True)
-    mv.kmem_cache_create(machine, "seen by others", 1500, flags=SLAB_TYPESAFE_BY_RCU)
+    mv.kmem_cache_create(machine, "seen by others", 7000, flags=SLAB_TYPESAFE_BY_RCU)
     for name in ("inode", "seen by others"):  # so that the lines that ask are known
         mv.kmem_cache_alloc(machine, name, GFP_KERNEL)
     for cache in slab(machine).caches.values():  # the fewer are kept, the more slabs go back
