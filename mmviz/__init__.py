@@ -38,6 +38,9 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     **{name: f"mmviz.mm.slub:{name}" for name in ("kmem_cache_alloc", "kmem_cache_alloc_node", "kmem_cache_free")},
     **{name: f"mmviz.mm.slab_caches:{name}" for name in ("kmem_cache_create", "kmem_cache_shrink")},
     **{name: f"mmviz.kernel:{name}" for name in vars(kernel) if name.startswith("__GFP_")},
+    **{name: f"mmviz.mm.extfrag:{name}" for name in (
+        "fragmentation_index", "unusable_free_index", "unusable_over_time")},
+    **{name: f"mmviz.mm.workload:{name}" for name in ("churn", "give", "take")},
     "events": "mmviz.mm.events:", "mm": "mmviz.mm:",
     "load_capture": "mmviz.capture.load:load_capture", "replay": "mmviz.capture.replay:replay",
     "timeline": "mmviz.capture.replay:timeline", "read_proc": "mmviz.capture.proc:read_proc",
@@ -45,7 +48,9 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "draw_free_area": "mmviz.draw.free_area:draw_free_area", "draw_split_tree": "mmviz.draw.split_tree:draw_split_tree",
     "draw_pcp": "mmviz.draw.pcp:draw_pcp", "draw_watermarks": "mmviz.draw.watermarks:draw_watermarks",
     "draw_calls": "mmviz.draw.calls:draw_calls", "outline": "mmviz.draw.calls:outline",
-    "draw_map": "mmviz.draw.map:draw_map",
+    "draw_zonelists": "mmviz.draw.zonelists:draw_zonelists", "numa_stat": "mmviz.mm.vmstat:numa_stat",
+    "draw_map": "mmviz.draw.map:draw_map", "draw_pageblocks": "mmviz.draw.pageblocks:draw_pageblocks",
+    "plot_fragmentation": "mmviz.draw.fragmentation:plot_fragmentation",
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
@@ -54,6 +59,9 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "slab_events": "mmviz.mm.slab_events:", "slab_usage": "mmviz.draw.slab_reading:slab_usage",
     "load_slub": "mmviz.capture.slub_rows:load_slub", "replay_slub": "mmviz.capture.slub:replay_slub",
     "read_slabinfo": "mmviz.capture.slabinfo:read_slabinfo", "SlabPanel": "mmviz.explore.slab_panel:SlabPanel",
+    "PolicyPanel": "mmviz.explore.policy_panel:PolicyPanel",
+    **{name: f"mmviz.capture.graph:{name}" for name in ("read_graph", "compare_calls")},
+    **{name: f"mmviz.mm.zonelist:{name}" for name in ("gfp_zone", "gfpflags_to_migratetype")},
 }
 
 

@@ -153,9 +153,21 @@ class Rect(Mark):
         parts = _outlined(self, polygon((0, 0), (w, 0), (w, h), (0, h)), (w / 2, 0))
         label = self.meaning.letter if self.label is None else self.label
         size = min(style.LABEL, h - 4)
-        if label and size >= 8 and w >= size * 0.62 * len(label) + 2:
+        if label and text_fits(label, w, h):
             parts.append(Glyphs(w / 2, h / 2 + size * 0.36, label, style.label_look(self.meaning, size)))
         return parts
+
+
+def text_fits(label: str, width: float, height: float) -> bool:
+    """Whether a Rect of this size has room for a label.
+
+    Examples
+    --------
+    >>> text_fits("M 31", 48, 30), text_fits("M 31", 24, 30)
+    (True, False)
+    """
+    size = min(style.LABEL, height - 4)
+    return size >= 8 and width >= size * 0.62 * len(label) + 2
 
 
 @dataclass(frozen=True, kw_only=True)

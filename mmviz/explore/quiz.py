@@ -46,7 +46,8 @@ class Quiz(anywidget.AnyWidget):
     Parameters
     ----------
     source : Recording or str
-        What happened; or the kind of question, to get a new small machine for each; or a lesson's question, "03a-R1".
+        What happened; or the kind of question, to get a new small machine for each, or several kinds in turn,
+        "merge+pcp_fill"; or a lesson's question, "03a-R1".
     ask : str or Event class, or several, optional
         What to ask about a recording: "order_found", "block_taken", "half_back", "merge", "head_or_tail", "pcp_fill",
         "zone_serves", "watermark", "steal", "next_node", and of SLUB "object_next", "list_after_free", "page_back",

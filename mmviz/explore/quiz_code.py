@@ -1,6 +1,7 @@
 """Which questions a Quiz asks in turn, and its score as a line of text that can be handed in.
 
     head_or_tail/7/bac/2of3/4f2a90c1                      seeds 7, 8 and 9; the letters that were chosen
+    merge+pcp_fill/7/bac/2of3/0c11d2a9                    the kinds in turn
     03a-R1/1/b/1of1/5d0c7a21                              a lesson's question
     merge+pcp_fill@1f2e3d4c.0/7/b/1of1/0a91b2c3           of a recording (its digest), from its step 0 on
 
@@ -46,7 +47,8 @@ class Series:
     Parameters
     ----------
     source : Recording or str
-        A recording whose steps are asked about, or the kind of question to make new machines for.
+        A recording whose steps are asked about; or the kind of question to make new machines for, or several in turn,
+        "merge+pcp_fill"; or the name of a lesson's question.
     ask : str, Event class, or several of them
         What to ask about a recording.
     seed : int
@@ -63,8 +65,9 @@ class Series:
             raise ValueError(f"seed must be an int 0 to 999,999,999, got {seed!r}")
         self.seed, self.source, self.name, self.machine = seed, source, "", machine
         if isinstance(source, str):
-            self.name = prediction(source).kind if is_prediction(source) else _kind(source)
-            if ask is not None and (is_prediction(source) or _kinds(ask) != (self.name,)):
+            self._in_turn = () if is_prediction(source) else _kinds(source.split("+"))
+            self.name = "+".join(self._in_turn) or prediction(source).kind
+            if ask is not None and (is_prediction(source) or _kinds(ask) != self._in_turn):
                 raise ValueError(f"ask must be left out for {self.name}, got {ask!r}")
         elif isinstance(source, Recording):
             kinds = _kinds(ask) if ask is not None else tuple(KINDS)
@@ -79,7 +82,7 @@ class Series:
         if isinstance(self.source, str) and is_prediction(self.source):
             return None if i else (Recording(self.machine), prediction(self.name).shuffled(self.seed))
         if isinstance(self.source, str):
-            return instance(self.name, self.seed + i)
+            return instance(self._in_turn[i % len(self._in_turn)], self.seed + i)
         while len(self._found) <= i:
             question = next(self._search, None)
             if question is None:

@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_told():
         Compare(one, two, mv.draw_free_area)
     with pytest.raises(ValueError, match="by must be one of step, request, got 'event'"):
         Compare(one, one, mv.draw_free_area, by="event")
-    with pytest.raises(ValueError, match="a pair must be one of grouping, .*got 'halves'"):
+    with pytest.raises(ValueError, match=r"a pair must be one of grouping, .*got 'halves'"):
         Compare("halves")
     with pytest.raises(TypeError, match="two Recordings and a drawing"):
         Compare(one, two)
