@@ -1,6 +1,6 @@
 """SlabPanel: sizes, CPUs, nodes, allocator: kmalloc runs again before your eyes.
 
-    SlabPanel("slab=SLUB mib=4 cpus=1 nodes=1 size=64 second=0 node=-1 cpu=0 objects=3 free=none free_cpu=0 seed=1")
+    SlabPanel("slab=SLUB mib=4 cpus=1 nodes=1 size=64 second=0 node=any cpu=0 objects=3 free=none free_cpu=0 seed=1")
 
 A setting is one line of text: the panel shows it, and takes it. It names a machine (`slab`, `mib` of each node,
 `cpus`, `nodes`; CPU n is on node n modulo `nodes`) and what is asked of it: `objects` times kmalloc_node on CPU `cpu`,
@@ -9,38 +9,37 @@ of `size` and `second` bytes in turn (`second` 0: of one size), and then, on CPU
 """
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from html import escape
+from functools import partial
 from typing import Any
 
-import ipywidgets
-
 from ..draw.slab_reading import slab_usage
-from ..errors import MmvizError
-from ..kernel import GFP_NOWAIT, PAGE_SIZE, Config
+from ..kernel import GFP_NOWAIT, NUMA_NO_NODE, PAGE_SIZE, Config
 from ..mm.boot import boot
 from ..mm.kmalloc import kfree, kmalloc_node
 from ..mm.machine import Machine, set_current
-from ..trace import Event, Recording, record
-from .buddy_panel import first_shown
-from .knobs import Knobs, Menu, Number, Slider
-from .stepper import Draw, Stepper, draw_of
+from ..trace import Recording
+from . import panel
+from .knobs import Menu, Number, Slider
+from .panel import Panel, Shown, line_of, read_line
+from .stepper import Draw, draw_of
 
+STEPS = 160  # shown step by step, if more than one call is: what a saved output can hold
 ALLOCATORS = ("SLUB", "SLAB", "SLOB")
 SIZES = (4, 16, 64)
+NODES = ("any", "0", "1")
 ORDERS = ("none", "all", "reversed", "every_other", "random")
 PICTURES = ("cache", "slab", "size_classes", "free_area")  # each is draw_<name>; SLOB shows its page instead of three
-LIMITS = {"cpus": (1, 8), "nodes": (1, 2), "size": (0, 20_000), "second": (0, 20_000), "node": (-1, 1), "cpu": (0, 7),
+LIMITS = {"cpus": (1, 8), "nodes": (1, 2), "size": (0, 20_000), "second": (0, 20_000), "cpu": (0, 7),
           "objects": (1, 400), "free_cpu": (0, 7), "seed": (0, 999_999)}
-WORDS = {"slab": ALLOCATORS, "mib": tuple(map(str, SIZES)), "free": ORDERS, "picture": PICTURES}
+WORDS = {"slab": ALLOCATORS, "mib": tuple(map(str, SIZES)), "node": NODES, "free": ORDERS, "picture": PICTURES}
 KNOBS = (
     Menu("slab", "allocator", ALLOCATORS), Slider("mib", "node size", options=SIZES, unit="MiB"),
     Slider("cpus", "CPUs", *LIMITS["cpus"]), Slider("nodes", "nodes", *LIMITS["nodes"]),
     Number("size", "size in bytes", *LIMITS["size"]), Number("second", "and in turn", *LIMITS["second"]),
-    Slider("objects", "objects", *LIMITS["objects"]), Slider("node", "node (-1: any)", *LIMITS["node"]),
+    Slider("objects", "objects", *LIMITS["objects"]), Menu("node", "of node", NODES),
     Slider("cpu", "asks: CPU", *LIMITS["cpu"]), Menu("free", "then free", ORDERS),
     Slider("free_cpu", "frees: CPU", *LIMITS["free_cpu"]), Number("seed", "seed", *LIMITS["seed"]),
     Menu("picture", "picture", PICTURES),
@@ -54,7 +53,7 @@ class Setting:
     Examples
     --------
     >>> print(parse("slab=SLOB size=100"))
-    slab=SLOB mib=4 cpus=1 nodes=1 size=100 second=0 node=-1 cpu=0 objects=3 free=none free_cpu=0 seed=1 picture=cache
+    slab=SLOB mib=4 cpus=1 nodes=1 size=100 second=0 node=any cpu=0 objects=3 free=none free_cpu=0 seed=1 picture=cache
     """
 
     slab: str = "SLUB"
@@ -63,7 +62,7 @@ class Setting:
     nodes: int = 1
     size: int = 64
     second: int = 0
-    node: int = -1
+    node: str = "any"
     cpu: int = 0
     objects: int = 3
     free: str = "none"
@@ -72,50 +71,33 @@ class Setting:
     picture: str = "cache"
 
     def __post_init__(self) -> None:
-        for name, least, most in (("cpu", 0, self.cpus - 1), ("free_cpu", 0, self.cpus - 1),
-                                  ("node", -1, self.nodes - 1)):
-            if getattr(self, name) > most:
-                raise ValueError(f"{name} must be {least} to {most} with cpus={self.cpus} and nodes={self.nodes}, got "
+        for name in ("cpu", "free_cpu"):
+            if getattr(self, name) >= self.cpus:
+                raise ValueError(f"{name} must be 0 to {self.cpus - 1} with cpus={self.cpus}, got "
                                  f"{getattr(self, name)}")
+        if self.nid >= self.nodes:
+            raise ValueError(f"node must be any or 0 to {self.nodes - 1} with nodes={self.nodes}, got {self.node}")
+
+    @property
+    def nid(self) -> int:
+        """The node that is asked for, or NUMA_NO_NODE."""
+        return NUMA_NO_NODE if self.node == "any" else int(self.node)
+
+    def values(self) -> dict[str, Any]:
+        """Name and value of each knob."""
+        return asdict(self)
 
     def __str__(self) -> str:
-        return _line(asdict(self))
-
-
-def _line(values: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in values.items())
+        return line_of(self.values())
 
 
 def parse(line: str) -> Setting:
-    """The setting of a line; what the line does not say is as usual.
+    """The setting of a line; what the line does not say is as usual. ValueError in words that say what may stand there.
 
-    Raises
-    ------
-    ValueError
-        In words that say what stands there, and what may.
+    >>> parse("size=100").size
+    100
     """
-    given: dict[str, int | str] = {}
-    names = asdict(Setting())
-    for word in line.split():
-        name, equals, text = word.partition("=")
-        if not equals or name not in names:
-            raise ValueError(f"a setting must be name=value with a name of {', '.join(names)}, got {word!r}")
-        if name in given:
-            raise ValueError(f"each name must stand once in a setting, got {name} twice")
-        given[name] = _value(name, text)
-    return Setting(**given)  # type: ignore[arg-type]
-
-
-def _value(name: str, text: str) -> int | str:
-    if name in WORDS:
-        if text not in WORDS[name]:
-            raise ValueError(f"{name} must be one of {', '.join(WORDS[name])}, got {text!r}")
-        return int(text) if name == "mib" else text
-    least, most = LIMITS[name]
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or not least <= int(text) <= most:
-        raise ValueError(f"{name} must be a whole number, {least} to {most:,}, got {text!r}")
-    return int(text)
+    return Setting(**read_line(line, Setting().values(), LIMITS, WORDS))
 
 
 # ---------------------------------------------------------------- from a setting to a recording
@@ -135,7 +117,7 @@ def work(machine: Machine, setting: Setting) -> Iterator[None]:
         yield
         if machine.current.cpu != setting.cpu:
             set_current(machine, setting.cpu)
-        held.append(kmalloc_node(machine, sizes[number % len(sizes)], GFP_NOWAIT, setting.node))
+        held.append(kmalloc_node(machine, sizes[number % len(sizes)], GFP_NOWAIT, setting.nid))
     for address in _to_free(setting, [address for address in held if address]):
         yield
         if machine.current.cpu != setting.free_cpu:
@@ -151,26 +133,13 @@ def _to_free(setting: Setting, held: list[int]) -> list[int]:
 
 def count_steps(setting: Setting) -> list[int]:
     """How many steps each call takes."""
-    heard, counts = list[Event](), list[int]()
-    machine = machine_of(setting)
-    with machine.trace.listen(heard.append):
-        for _ in work(machine, setting):
-            counts.append(len(heard))
-    return [end - start for start, end in zip(counts, [*counts[1:], len(heard)], strict=True)]
+    return panel.count_steps(machine_of(setting), partial(work, setting=setting))
 
 
 def run(setting: Setting) -> tuple[Recording, int, int]:
     """The recording of the last calls of a setting, how many ran before it, and how many there are."""
-    steps = count_steps(setting)
-    first = first_shown(steps)
-    machine = machine_of(setting)
-    calls = work(machine, setting)
-    for _ in range(first + 1):
-        next(calls)
-    with record(machine) as recording:
-        for _ in calls:
-            pass
-    return recording, first, len(steps)
+    recording, first = panel.run_last(partial(machine_of, setting), partial(work, setting=setting), STEPS)
+    return recording, first, len(count_steps(setting))
 
 
 def heading(setting: Setting, recording: Recording, first: int, count: int) -> str:
@@ -190,7 +159,7 @@ def picture_of(setting: Setting) -> Draw:
 # ---------------------------------------------------------------- the panel
 
 
-class SlabPanel(ipywidgets.VBox):  # type: ignore[misc]
+class SlabPanel(Panel):
     """Knobs, and the stepper that follows them.
 
     Parameters
@@ -212,77 +181,23 @@ class SlabPanel(ipywidgets.VBox):  # type: ignore[misc]
     """
 
     def __init__(self, setting: str = "", *, raise_errors: bool | None = None) -> None:
-        self.setting = parse(setting)
-        self.raise_errors = raise_errors
-        recording, first, count = run(self.setting)
-        self.stepper = Stepper(recording, picture_of(self.setting), at=-1,
-                               label=heading(self.setting, recording, first, count))
-        self.knobs = Knobs(KNOBS, asdict(self.setting), "the machine, and what is asked of it")
-        self.knobs.line = repr(self)
-        super().__init__([self.knobs, self.stepper])
-        self.knobs.observe(self._turned, "values")
-        self.knobs.observe(self._typed, "typed")
+        super().__init__(setting, KNOBS, "the machine, and what is asked of it", raise_errors)
 
-    def __repr__(self) -> str:
-        return f'SlabPanel("{self.setting}")'
+    def read(self, line: str) -> Setting:
+        """The setting of a line."""
+        return parse(line)
 
-    def set(self, **values: Any) -> None:
-        """Turn knobs from Python: ``panel.set(size=100, slab="SLOB")``."""
-        self.knobs.values = {**self.knobs.values, **values}
-
-    def _turned(self, change: Any) -> None:
-        self._try(lambda: self._take(parse(_line(_coupled(change["old"], change["new"])))))
-
-    def _typed(self, change: Any) -> None:
-        if change["new"]:
-            self._try(lambda: self._take(parse(_inside(change["new"]))))
-
-    def _take(self, setting: Setting) -> None:
-        """Run a setting, and show it; if it fails, all stays as it was."""
-        if setting == self.setting:
-            return
+    def shown(self, setting: Setting) -> Shown:
+        """The last calls of a setting."""
         recording, first, count = run(setting)
-        self.stepper.show(recording, picture_of(setting), at=-1, label=heading(setting, recording, first, count))
-        self.setting = setting
+        return Shown(recording, picture_of(setting), heading(setting, recording, first, count))
 
-    def _try(self, action: Callable[[], None]) -> None:
-        """Do it, and let the knobs follow. What goes wrong is said in the panel; under test it is raised, too."""
-        try:
-            action()
-        except (ValueError, TypeError, MmvizError) as error:
-            self._follow(f"{error}")
-            if self._raises():
-                raise
-        else:
-            self._follow()
-
-    def _follow(self, problem: str = "") -> None:
-        """Knobs and line show the setting of the picture, whatever was asked for."""
-        self.knobs.values = asdict(self.setting)
-        self.knobs.typed, self.knobs.line, self.knobs.problem = "", repr(self), problem
-
-    def _raises(self) -> bool:
-        return "PYTEST_CURRENT_TEST" in os.environ if self.raise_errors is None else self.raise_errors
-
-    def html(self) -> str:
-        """The panel for a page without a kernel: its setting in words, and the stepper."""
-        return f"<p><code>{escape(repr(self))}</code></p>{self.stepper.html()}"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self), "text/html": self.html()}, metadata
-
-
-def _coupled(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Let a CPU or node that is chosen exist, and one that goes away ask no more."""
-    found = dict(new)
-    for name, many in (("cpu", "cpus"), ("free_cpu", "cpus"), ("node", "nodes")):
-        if isinstance(found[name], int) and isinstance(found[many], int) and found[name] >= found[many]:
-            found |= {name: found[many] - 1} if found[name] == old[name] else {many: found[name] + 1}
-    return found
-
-
-def _inside(text: str) -> str:
-    """The setting itself, with or without SlabPanel(" ") around it."""
-    return text.strip().removeprefix("SlabPanel(").removesuffix(")").strip("\"'")
+    def coupled(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        """Let a CPU or node that is chosen exist, and one that goes away ask no more."""
+        found = dict(new)
+        for name in ("cpu", "free_cpu"):
+            if isinstance(found[name], int) and isinstance(found["cpus"], int) and found[name] >= found["cpus"]:
+                found |= {name: found["cpus"] - 1} if found[name] == old[name] else {"cpus": found[name] + 1}
+        if found["node"] == "1" and found["nodes"] == 1:
+            found |= {"node": "any"} if old["node"] == "1" else {"nodes": 2}
+        return found

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from mmviz.draw.slab_reading import slab_usage
 from mmviz.errors import KernelBug
 from mmviz.explore import slab_panel
-from mmviz.explore.buddy_panel import STEPS
-from mmviz.explore.slab_panel import LIMITS, WORDS, Setting, SlabPanel, count_steps, parse, run
+from mmviz.explore.slab_panel import LIMITS, STEPS, WORDS, Setting, SlabPanel, count_steps, parse, run
 
-USUAL = ("slab=SLUB mib=4 cpus=1 nodes=1 size=64 second=0 node=-1 cpu=0 objects=3 free=none free_cpu=0 seed=1 "
+USUAL = ("slab=SLUB mib=4 cpus=1 nodes=1 size=64 second=0 node=any cpu=0 objects=3 free=none free_cpu=0 seed=1 "
          "picture=cache")
 
 
@@ -26,7 +25,7 @@ def some_settings(draw):
     chosen = {name: draw(st.integers(*limits)) for name, limits in LIMITS.items()}
     chosen |= {name: draw(st.sampled_from(words)) for name, words in WORDS.items()}
     chosen["cpus"] = max(chosen["cpus"], chosen["cpu"] + 1, chosen["free_cpu"] + 1)
-    chosen["nodes"] = max(chosen["nodes"], chosen["node"] + 1)
+    chosen["nodes"] = 2 if chosen["node"] == "1" else chosen["nodes"]
     return Setting(**chosen | {"mib": int(chosen["mib"]), "objects": min(chosen["objects"], 60)})
 
 
@@ -47,11 +46,12 @@ def test_what_is_not_said_is_as_usual():
     ("order=3", r"name=value with a name of .*, got 'order=3'"),
     ("size=20001", r"size must be a whole number, 0 to 20,000, got '20001'"),
     ("size=-1", r"size must be a whole number, 0 to 20,000, got '-1'"),
-    ("node=²", r"node must be a whole number"),
+    ("size=²", r"size must be a whole number"),
+    ("node=2", r"node must be one of any, 0, 1, got '2'"),
     ("mib=5", r"mib must be one of 4, 16, 64, got '5'"),
     ("slab=SLIB", r"slab must be one of SLUB, SLAB, SLOB, got 'SLIB'"),
-    ("cpu=2", r"cpu must be 0 to 0 with cpus=1 and nodes=1, got 2"),
-    ("node=1", r"node must be -1 to 0 with cpus=1 and nodes=1, got 1"),
+    ("cpu=2", r"cpu must be 0 to 0 with cpus=1, got 2"),
+    ("node=1", r"node must be any or 0 to 0 with nodes=1, got 1"),
     ("seed=1 seed=2", r"each name must stand once in a setting, got seed twice"),
 ])
 def test_a_wrong_line_is_refused_in_clear_words(line, words):
@@ -129,10 +129,10 @@ def test_a_cpu_or_node_that_is_chosen_exists(panel):
     assert (panel.setting.cpu, panel.setting.cpus) == (2, 3)
     panel.set(cpus=1)
     assert (panel.setting.cpu, panel.setting.cpus) == (0, 1)
-    panel.set(node=1)
-    assert (panel.setting.node, panel.setting.nodes) == (1, 2)
+    panel.set(node="1")
+    assert (panel.setting.node, panel.setting.nodes) == ("1", 2)
     panel.set(nodes=1)
-    assert (panel.setting.node, panel.setting.nodes) == (0, 1)
+    assert (panel.setting.node, panel.setting.nodes) == ("any", 1)
 
 
 def test_a_typed_line_turns_all_knobs(panel):
