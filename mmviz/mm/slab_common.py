@@ -55,11 +55,6 @@ class Limits(NamedTuple):
     shift_high: int
 
     @property
-    def min_size(self) -> int:
-        """KMALLOC_MIN_SIZE."""
-        return 1 << self.shift_low
-
-    @property
     def max_cache_size(self) -> int:
         """KMALLOC_MAX_CACHE_SIZE: above it, kmalloc takes whole pages."""
         return 1 << self.shift_high

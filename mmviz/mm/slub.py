@@ -13,8 +13,9 @@
 The fast path takes no lock and looks at no page: it reads the head of a list and writes the next. Everything else is
 there to find the next list.
 
-Left out: the transaction that is tried again when the CPU was changed in between (nothing comes between), pfmemalloc
-slabs, slub_debug, memory cgroups, fault injection (should_failslab), KASAN, bulk requests.
+Left out: what an interrupt may have done in between (the transaction is tried again, ___slab_alloc looks at the list
+once more): one request runs at a time. Pfmemalloc slabs, slub_debug, memory cgroups, fault injection
+(should_failslab), KASAN, bulk requests.
 """
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ from .slab_state import cmpxchg_double_slab, cpu_partial_pop, freelist_pop, set_
 from .slab_types import KmemCache, SlabPage
 from .slub_free import kfree, kmem_cache_free, ksize
 from .slub_page import new_slab
-from .slub_partial import deactivate_slab, flush_slab, get_freepointer, get_partial
+from .slub_partial import deactivate_slab, get_freepointer, get_partial
 from .zonelist import gfp_zone
 
 if TYPE_CHECKING:
@@ -259,8 +260,6 @@ def __redo(machine: Machine, s: KmemCache, page: SlabPage, node: int, cpu: int) 
     if not node_match(machine, page, node):
         deactivate_slab(machine, s, page, c.freelist, cpu)
         return 0
-    if c.freelist:
-        return c.freelist
     freelist = get_freelist(machine, page)
     if not freelist:
         set_cpu_page(machine, s.name, cpu, -1)
@@ -294,8 +293,6 @@ def new_slab_objects(machine: Machine, s: KmemCache, flags: int, node: int) -> i
     if page is None:
         return 0
     cpu, freelist = machine.current.cpu, page.freelist
-    if s.cpu_slab[cpu].page is not None:
-        flush_slab(machine, s, cpu)
     cmpxchg_double_slab(machine, page.pfn, 0, page.inuse, True)
     set_cpu_page(machine, s.name, cpu, page.pfn)
     return freelist

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import KernelBug
-from ..kernel import GFP_KERNEL, MPOL_BIND, MPOL_INTERLEAVE, MPOL_PREFERRED
+from ..kernel import GFP_KERNEL, MPOL_INTERLEAVE, MPOL_PREFERRED
 from ..trace import mirrors
 from . import slab_events as ev
 from .machine import set_current
@@ -113,9 +113,7 @@ def get_any_partial(machine: Machine, s: KmemCache, flags: int) -> int:
     zonelist = node_zonelist(machine, mempolicy_slab_node(machine), flags)
     for zone in for_next_zone_zonelist_nodemask(zonelist, gfp_zone(machine, flags), None):
         if s.node[zone.nid].nr_partial > s.min_partial:
-            freelist = get_partial_node(machine, s, zone.nid)
-            if freelist:
-                return freelist
+            return get_partial_node(machine, s, zone.nid)
     return 0
 
 
@@ -133,7 +131,7 @@ def mempolicy_slab_node(machine: Machine) -> int:
             nid = policy.nodes[0]
         elif policy.mode == MPOL_INTERLEAVE:
             nid = interleave_nodes(machine, policy)
-        elif policy.mode == MPOL_BIND:
+        else:  # MPOL_BIND
             zonelist = node_zonelist(machine, local, 0)
             zone = first_zones_zonelist(zonelist, gfp_zone(machine, GFP_KERNEL), policy.nodes)
             nid = local if zone is None else zone.nid

@@ -1,5 +1,6 @@
 """SLUB: the worked examples by their numbers (69 to 75, 80), then the rules one by one."""
 import dataclasses
+from contextlib import nullcontext
 
 import pytest
 
@@ -225,6 +226,10 @@ def test_the_table_of_the_reference(size):
 
 def test_an_order_for_what_is_larger_than_eight_pages():
     assert [calculate_order(size, 4) for size in (20_000, 40_000, 1 << 22)] == [3, 4, 10]
+    assert calculate_order(3000, 1) == 3  # loses 2768 of 32768: more than a sixteenth, less than an eighth
+    assert calculate_order(12_000, 1) == 2  # two would lose more than a fourth of eight pages: then one, and any waste
+    assert calculate_order(6000, 1) == 3  # 5 objects lose 2768
+    assert slab_order(700, 1, 3, 16) == 1  # 596 of 4096 is too much, 492 of 8192 is not
     assert slab_order(3000, 2, 0, 16) == 1  # none of the orders allowed: one more
     with pytest.raises(ValueError, match="size must be at most 4194304 bytes, got 4194312"):
         calculate_order((1 << 22) + 8, 4)
@@ -379,6 +384,25 @@ def test_misuse_changes_nothing(call):
     with pytest.raises(ValueError):
         call(machine)
     assert machine == before
+
+
+def test_nobody_listens():
+    machine = mv.duo()
+    heard = machine.copy()
+    found = []
+    for each in (machine, heard):
+        with mv.record(each) if each is heard else nullcontext():
+            found.append([mv.kmem_cache_alloc_node(each, K64, GFP_KERNEL, 1), __kmalloc(each, 10_000, GFP_KERNEL),
+                          __kmalloc_node(each, 10_000, GFP_KERNEL, 1),
+                          mv.kmalloc_node(each, 1 << 22, GFP_NOWAIT | THISNODE, 1)])
+    assert found[0] == found[1] and machine == heard
+
+
+def test_null_says_nothing_if_nobody_listens():
+    machine = mv.boot([("DMA32", 0x1000, 0x400)], watermarks=(0, 0, 0))
+    while mv.alloc_pages(machine, GFP_NOWAIT, 0) is not None:
+        pass
+    assert mv.kmalloc(machine, 64, GFP_NOWAIT) == 0
 
 
 def test_a_cache_that_is_not_there():
@@ -776,6 +800,7 @@ def test_one_call_for_all_three(name):
         for addr in found:
             mv.kfree(machine, addr)
     assert rec.at(len(rec)) == machine
+    assert mv.kmalloc_node(machine, 64, GFP_KERNEL) > 16
     with pytest.raises(ValueError, match="size must be at least 0 bytes, got -1"):
         mv.kmalloc_node(machine, -1, GFP_KERNEL)
 

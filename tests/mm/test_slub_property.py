@@ -191,7 +191,7 @@ class Requests(RuleBasedStateMachine):
         assert self.recording.at(len(self.recording)) == self.machine
 
 
-Requests.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None,
+Requests.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None,
                                       suppress_health_check=list(HealthCheck))
 TestRequests = Requests.TestCase
 
