@@ -98,15 +98,18 @@ def __class_of(machine: Machine, size: int, gfp: int) -> KmemCache:
 
 def __kmalloc_node_of_others(machine: Machine, size: int, gfp: int, node: int) -> int:
     """The same for SLAB, which has size classes of its own, and SLOB, which has none."""
+    wanted = node if machine.config.numa else NUMA_NO_NODE
+    if not NUMA_NO_NODE <= wanted < len(machine.node):
+        raise ValueError(f"node must be 0 to {len(machine.node) - 1} or NUMA_NO_NODE, got {node}")
     module, limits = allocator(machine), LIMITS[machine.config.slab]
     if machine.config.slab == "SLOB" or not 0 < size <= limits.max_cache_size:
         check_size(size)
-        return int(module.__kmalloc_node(machine, size, gfp, node))
+        return int(module.__kmalloc_node(machine, size, gfp, wanted))
     index = kmalloc_slab_index(size, machine.config.slab)
     cache = module.kmalloc_cache(machine, kmalloc_type(gfp, "DMA" in machine.config.zone_names), index)
     if machine.on:
         machine.trace.emit(ev.SizeClassChosen(size, gfp, index, str(cache)))
-    return int(module.kmem_cache_alloc_node_trace(machine, cache, gfp, node, size))
+    return int(module.kmem_cache_alloc_node_trace(machine, cache, gfp, wanted, size))
 
 
 @mirrors("include/linux/slab.h")

@@ -388,3 +388,14 @@ def test_every_event_has_a_sentence(told):
     kinds = {name for name, kind in vars(ev).items() if isinstance(kind, type) and kind.__module__ == ev.__name__}
     assert kinds - {"CacheEvent", "ArrayEvent", "SlabNodeEvent", "CacheDecision"} == set(said)
     assert all(text.endswith(".") and "{" not in text for text in said.values())
+
+
+@pytest.mark.parametrize("slab", ["SLAB", "SLOB"])
+def test_a_node_that_is_not_there_is_refused_and_without_numa_no_node_is_looked_at(slab):
+    machine = mv.boot([("DMA32", 0x1000, 0x400)], config=mv.Config(slab=slab))
+    for node in (1, -2):
+        with pytest.raises(ValueError, match=f"node must be 0 to 0 or NUMA_NO_NODE, got {node}"):
+            mv.kmalloc_node(machine, 64, GFP, node)
+    assert machine.parts == {}
+    uma = mv.boot([("DMA32", 0x1000, 0x400)], config=mv.Config(slab=slab, numa=False))
+    assert mv.kmalloc_node(uma, 64, GFP, 7) >> 12 == START >> 12
