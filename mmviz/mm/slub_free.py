@@ -196,7 +196,6 @@ def __under_list_lock(machine: Machine, s: KmemCache, page: SlabPage, prior: int
         add_partial(machine, page.pfn, True)
 
 
-@mirrors("mm/slub.c")
 def ksize(machine: Machine, object: int) -> int:
     """The bytes that may be used of what kmalloc gave: the class, not the request.
 
