@@ -168,8 +168,9 @@ class _Scheduler:
     def __init__(self, capture: SlubCapture, machine: Machine, pages: dict[int, Operation]) -> None:
         self.zone_dma = "DMA" in machine.config.zone_names
         self.page_offset = machine.config.page_offset
-        self.caches = slab(machine).caches
-        self.before = {pfn: page.slab_cache.name for pfn, page in slab(machine).pages.items()}
+        self.part = slab(machine)
+        self.caches = self.part.caches
+        self.before = {pfn: page.slab_cache.name for pfn, page in self.part.pages.items()}
         self.owner = dict(self.before)  # page -> the cache whose slab it is now
         self.pages = pages
         self.last = self._slabs_that_stay(capture)
@@ -177,6 +178,7 @@ class _Scheduler:
         self.found: dict[int, ObjectOperation | Operation] = {}
         self.fresh: dict[int, Operation] = {}  # first page -> its allocation, while nobody's object was seen in it
         self.freed: dict[str, list[Operation]] = {}  # cache -> slabs whose request is still to be printed
+        self.touched: set[int] = set()  # pages of which an object was asked or given back
         self.kfreed: dict[int, ObjectOperation] = {}  # cpu -> its last request, if that was kfree
 
     def _slabs_that_stay(self, capture: SlubCapture) -> dict[int, str]:
@@ -225,6 +227,8 @@ class _Scheduler:
         operation = self.pages[number]
         before = self.kfreed.get(row[1])
         if self.caches[cache].flags & SLAB_TYPESAFE_BY_RCU:
+            if self.touched.isdisjoint(_block(row)):
+                self.part.rcu.append(row[2])  # nobody emptied it: it waited already when the snapshot was taken
             self.found[number] = ObjectOperation(number, cache, None, [operation])
         elif before is not None and before.cache == cache:
             before.pages.append(operation)
@@ -235,6 +239,7 @@ class _Scheduler:
     def _take_request(self, number: int, request: Request) -> None:
         self.kfreed.pop(request.cpu, None)
         pfn = self._pfn(request)
+        self.touched.add(pfn)
         cache = self.owner.get(pfn) or next((name for name, operations in self.freed.items() for each in operations
                                              if pfn in _block(each.row)), None)
         pages = []

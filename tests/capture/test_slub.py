@@ -148,6 +148,24 @@ def test_the_simulators_own_trace_replays_exactly(seed, cpus):
     assert sum(score.allocs for score in found) > 200
 
 
+def test_a_slab_that_waited_before_the_first_snapshot():
+    machine = mv.toy(64)
+    name = "seen by others"
+    mv.kmem_cache_create(machine, name, 700, flags=SLAB_TYPESAFE_BY_RCU)
+    mv.kmem_cache_free(machine, name, mv.kmem_cache_alloc(machine, name, GFP_KERNEL))
+    mv.kmem_cache_shrink(machine, name)
+    [pfn] = slab(machine).rcu
+
+    def work(machine):
+        rcu_free_slab(machine, pfn)
+        mv.kmalloc(machine, 64, GFP_KERNEL)
+
+    capture = OwnCapture(machine, work)
+    part = slab(capture.start)  # a snapshot shows such a slab as one that is on no list
+    part.rcu, part.pages[pfn].inuse, part.pages[pfn].freelist = [], part.pages[pfn].objects, 0
+    assert all(score.perfect for score in replay_slub(capture))
+
+
 # ---------------------------------------------------------------- a wrong rule is seen
 
 
