@@ -14,7 +14,7 @@ from mmviz.mm.slab_caches import find_mergeable
 from mmviz.mm.slab_state import slab, write_object
 from mmviz.mm.slab_types import Slab
 from mmviz.mm.slub_page import rcu_free_slab
-from mmviz.mm.slub_partial import deactivate_slab, flush_all
+from mmviz.mm.slub_partial import __flush_cpu_slab, deactivate_slab, flush_all
 from mmviz.mm.slub_size import (
     calculate_cpu_partial,
     calculate_min_partial,
@@ -133,37 +133,21 @@ def test_73_deactivation_turns_the_list_round():
     assert (c.page, c.freelist) == (None, 0)
 
 
-@pytest.mark.parametrize("others, stays", [(6, False), (5, True)])
-def test_74_the_last_object_of_a_node_partial_slab(others, stays):
+@pytest.mark.parametrize("nr_partial, stays", [(6, False), (5, True)])
+def test_74_the_last_object_of_a_node_partial_slab(nr_partial, stays):
     machine = mv.toy(64)
-    groups = slabs_full(machine, K4K, others + 1)
-    flush_all(machine, slab(machine).cache(K4K))
+    s = slab(machine).cache(K4K)
+    groups = slabs_full(machine, K4K, nr_partial)
+    flush_all(machine, s)
     for objects in groups:
         mv.kfree(machine, objects.pop())
-        flush_all(machine, slab(machine).cache(K4K))
-    assert slab(machine).cache(K4K).node[0].nr_partial == others + 1
-    page, rest = page_of(machine, groups[0][0]), groups[0]
-    while len(rest) > 1:
-        mv.kfree(machine, rest.pop())
-    if stays:  # one partial slab fewer: it becomes the CPU's
-        mv.kfree(machine, kmalloc(machine, 4096)[0])
-    before = slab(machine).cache(K4K).node[0].nr_partial
-    mv.kfree(machine, rest.pop())
-    assert (page.pfn in slab(machine).pages) == (before < 6)
-
-
-def test_74_one_fewer_than_min_partial():
-    machine = mv.toy(64)
-    groups = slabs_full(machine, K4K, 6)
-    flush_all(machine, slab(machine).cache(K4K))
-    for objects in groups[:5]:
-        mv.kfree(machine, objects.pop())
-        flush_all(machine, slab(machine).cache(K4K))
-    assert slab(machine).cache(K4K).node[0].nr_partial == 5
+        flush_all(machine, s)
+    assert (s.min_partial, s.node[0].nr_partial) == (6, nr_partial)
+    page = page_of(machine, groups[0][0])
     for each in groups[0]:
         mv.kfree(machine, each)
-    page = page_of(machine, groups[0][0])
-    assert page is not None and page.inuse == 0 and page.pfn in partial(machine, K4K)
+    assert (page.pfn in partial(machine, K4K), page.pfn in slab(machine).pages) == (stays, stays)
+    assert page.inuse == 0
 
 
 def test_75_hidden_free_pointers():
@@ -528,21 +512,20 @@ def test_what_another_cpu_frees_is_found_when_the_own_list_is_empty():
     assert [step.event.label for step in rec.select(ev.LabelReached)] == ["redo", "load_freelist"]
 
 
-def test_a_slab_into_which_others_freed_goes_to_the_tail():
+@pytest.mark.parametrize("freed_by_others", [True, False])
+def test_a_slab_into_which_others_freed_goes_to_the_tail(freed_by_others):
     machine = two_cpus()
     s = slab(machine).cache(K64)
-    first, second = slabs_full(machine, K64, 2)
-    flush_all(machine, s)
-    mv.kfree(machine, first[0])
-    flush_all(machine, s)
-    kmalloc(machine, 64, 2)  # takes first[0], and one of a new slab
+    objects = kmalloc(machine, 64, 66)  # one full slab, and two objects of another
+    full, own = page_of(machine, objects[0]).pfn, page_of(machine, objects[64]).pfn
     mv.set_current(machine, 1)
-    page = cpu_slab(machine, K64, 0).page
-    mv.kfree(machine, page.start)
-    mv.kfree(machine, second[0])
+    mv.kfree(machine, objects[0])
+    __flush_cpu_slab(machine, s, 1)
+    assert partial(machine, K64) == [full]
+    if freed_by_others:
+        mv.kfree(machine, objects[64])
     flush_all(machine, s)
-    assert partial(machine, K64) == [page_of(machine, second[0]).pfn, page.pfn] or \
-        partial(machine, K64)[-1] == page.pfn or partial(machine, K64)[0] == page.pfn
+    assert partial(machine, K64) == ([full, own] if freed_by_others else [own, full])
     assert machine.current.cpu == 1
 
 
@@ -618,7 +601,6 @@ def test_empty_slabs_beyond_min_partial_go_the_last_found_first():
         for objects in groups:
             for each in objects:
                 mv.kfree(machine, each)
-        s.cpu_slab[0]  # 8 or 9 empty slabs wait on the CPU's list
         flush_all(machine, s)
     pages = [step.event.pfn for step in rec.select(ev.SlabDiscarded)]
     assert s.node[0].nr_partial == 5 and len(pages) == 4
