@@ -91,6 +91,7 @@ def test_more_free_objects_than_free_limit_and_slabs_go():
         kfree(machine, address)
     node = cache.node[0]
     assert node.free_objects <= node.free_limit < node.free_objects + 16 and len(cache.pages) < 25
+    assert 0x1000 not in cache.pages and 0x1018 in cache.pages  # the slab that was empty first goes first
     shrink(machine, "kmalloc-256")
     assert cache.pages == {} and node.free_objects == 0
     assert machine.zone("DMA32").nr_pages_on_lists() == 1024
@@ -110,6 +111,16 @@ def test_a_partial_slab_serves_before_a_free_one_and_the_freed_object_first():
     chosen = [step.event for step in recording.select(ev.FirstSlabChosen)]
     assert [event.slabs for event in chosen][:len(partial) + 1] == ["partial"] * len(partial) + ["free"]
     assert [event.pfn for event in chosen][:len(partial)] == partial
+
+
+def test_a_slab_goes_to_the_tail_of_partial_with_each_object_that_comes_back():
+    machine = small()
+    held = [kmalloc(machine, 1024) for _ in range(80)]
+    slabs = [held[first:first + 4] for first in range(0, 80, 4)]
+    for address in [objects[number] for number in (3, 2, 1) for objects in slabs][:55]:
+        kfree(machine, address)  # at the 55th, the oldest 27: one of each slab, then a second of the first seven
+    partial = slab_caches(machine)["kmalloc-1k"].node[0].slabs["partial"]
+    assert partial == [*range(0x1007, 0x1014), *range(0x1000, 0x1007)]
 
 
 # ---------------------------------------------------------------- geometry
