@@ -342,6 +342,13 @@ def test_a_smaller_slab_will_do_when_memory_is_in_pieces():
     assert page_of(machine, addr).objects == 4 and page_of(machine, addr).order == 0
 
 
+def test_a_slab_of_the_smallest_order_is_asked_for_with_reclaim():
+    machine = mv.toy(4)
+    with mv.record(machine) as rec:
+        kmalloc(machine, 64)
+    assert rec.select(ev.SlabOrderTried)[0].event.gfp_mask == GFP_KERNEL | mv.__GFP_NOWARN | mv.__GFP_NORETRY
+
+
 def test_zones_that_no_slab_may_have_are_warned_of():
     machine = mv.toy(4)
     with mv.record(machine) as rec:
@@ -625,6 +632,21 @@ def test_shrink_sorts_and_gives_back():
         for each in objects[count:]:
             mv.kfree(machine, each)
     assert not mv.kmem_cache_shrink(machine, K64)
+
+
+def test_shrink_frees_the_last_empty_slab_of_the_list_first():
+    machine = mv.toy(64)
+    s = slab(machine).cache(K4K)
+    groups = slabs_full(machine, K4K, 3)
+    flush_all(machine, s)
+    for objects in groups:
+        for each in objects:
+            mv.kfree(machine, each)
+        flush_all(machine, s)
+    empty = partial(machine, K4K)[:]
+    with mv.record(machine) as rec:
+        mv.kmem_cache_shrink(machine, K4K)
+    assert [step.event.pfn for step in rec.select(ev.SlabDiscarded)] == empty[::-1] and len(empty) == 3
 
 
 def test_an_rcu_slab_waits_for_its_grace_period():
