@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import mmviz as mv
 from mmviz.errors import KernelBug
 from mmviz.mm import array_cache_events as ev
-from mmviz.mm.array_cache import SLAB_PRIMITIVES, slab_caches
+from mmviz.mm.array_cache import SLAB_PRIMITIVES, set_touched, slab_caches
 from mmviz.mm.machine import MACHINE_PRIMITIVES
 from mmviz.mm.slab import __kmalloc_node, kfree, ksize
 from mmviz.mm.slab_alloc import index_to_obj, slab_alloc_node
@@ -67,6 +67,15 @@ def test_what_came_last_goes_first():
     for address in (held[1], held[3], held[0]):
         kfree(machine, address)
     assert [kmalloc(machine, 256) for _ in range(3)] == [held[0], held[3], held[1]]
+
+
+def test_an_array_that_rested_is_touched_again_by_a_request():
+    machine = small()
+    for _ in range(3):
+        kmalloc(machine, 256)
+    set_touched(machine, "kmalloc-256", "cpu 0", 0)  # as cache_reap does
+    kmalloc(machine, 256)
+    assert slab_caches(machine)["kmalloc-256"].array["cpu 0"].touched == 1
 
 
 def test_a_full_array_gives_its_oldest_away():
