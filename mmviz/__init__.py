@@ -34,6 +34,9 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "alloc_pages_vma": "mmviz.mm.mempolicy:alloc_pages_vma",
     **{name: f"mmviz.mm.page_free:{name}" for name in (
         "__free_pages", "drain_all_pages", "drain_pages", "free_pages", "free_unref_page_list")},
+    **{name: f"mmviz.mm.kmalloc:{name}" for name in ("kfree", "kmalloc", "kmalloc_node", "ksize", "kzalloc")},
+    **{name: f"mmviz.mm.slub:{name}" for name in ("kmem_cache_alloc", "kmem_cache_alloc_node", "kmem_cache_free")},
+    **{name: f"mmviz.mm.slab_caches:{name}" for name in ("kmem_cache_create", "kmem_cache_shrink")},
     **{name: f"mmviz.kernel:{name}" for name in vars(kernel) if name.startswith("__GFP_")},
     **{name: f"mmviz.mm.extfrag:{name}" for name in (
         "fragmentation_index", "unusable_free_index", "unusable_over_time")},
@@ -61,6 +64,10 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
     "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
+    **{f"draw_{name}": f"mmviz.draw.{name}:draw_{name}" for name in ("slab", "cache", "size_classes", "slob_page")},
+    "slab_events": "mmviz.mm.slab_events:", "slab_usage": "mmviz.draw.slab_reading:slab_usage",
+    "load_slub": "mmviz.capture.slub_rows:load_slub", "replay_slub": "mmviz.capture.slub:replay_slub",
+    "read_slabinfo": "mmviz.capture.slabinfo:read_slabinfo", "SlabPanel": "mmviz.explore.slab_panel:SlabPanel",
     "PolicyPanel": "mmviz.explore.policy_panel:PolicyPanel",
     **{name: f"mmviz.capture.graph:{name}" for name in ("read_graph", "compare_calls")},
     **{name: f"mmviz.mm.zonelist:{name}" for name in ("gfp_zone", "gfpflags_to_migratetype")},

@@ -9,6 +9,8 @@ from .capture import page_table
 from .capture.kmap_log import KmapScore, load_kmap_log, replay_kmap
 from .capture.load import load_capture
 from .capture.replay import Score, replay
+from .capture.slub import SlubScore, replay_slub
+from .capture.slub_rows import load_slub
 from .errors import MmvizError
 
 
@@ -69,7 +71,7 @@ def _coverage(arguments: argparse.Namespace) -> int:
     return 1 if missing else 0
 
 
-def _scores(path: str, resync: bool) -> Iterator[Score | page_table.Score | KmapScore]:
+def _scores(path: str, resync: bool) -> Iterator[Score | page_table.Score | KmapScore | SlubScore]:
     if path.endswith(".ops"):
         yield page_table.replay_operations(page_table.load_operations(path))
         return
@@ -78,6 +80,8 @@ def _scores(path: str, resync: bool) -> Iterator[Score | page_table.Score | Kmap
         log = load_kmap_log(path, capture)
         if log is not None:
             yield replay_kmap(log)
+    for objects in load_slub(path):
+        yield from replay_slub(objects)
 
 
 if __name__ == "__main__":

@@ -178,6 +178,15 @@ class Config:
         CONFIG_MMU: page tables. Without, an address is a place in memory, and get_user_pages is another function.
     transparent_hugepage : str
         "never", "madvise" or "always": whether a fault may map 2 MiB at once.
+    slab : str
+        Who serves kmalloc: "SLUB", "SLAB" or "SLOB".
+    slub_cpu_partial : bool
+        CONFIG_SLUB_CPU_PARTIAL: a CPU keeps a list of slabs with free objects.
+    slab_freelist_random, slab_freelist_hardened : bool
+        CONFIG_SLAB_FREELIST_RANDOM (SLUB: the objects of a new slab in no order) and CONFIG_SLAB_FREELIST_HARDENED
+        (SLUB: free pointers are hidden, a double free is noticed).
+    slab_seed : int
+        Where the random numbers of these two begin.
 
     Notes
     -----
@@ -196,6 +205,15 @@ class Config:
     geometry: str = "x86-64"
     mmu: bool = True
     transparent_hugepage: str = "never"
+    slab: str = "SLUB"
+    slub_cpu_partial: bool = True
+    slab_freelist_random: bool = False
+    slab_freelist_hardened: bool = False
+    slab_seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.slab not in ("SLUB", "SLAB", "SLOB"):
+            raise ValueError(f'slab must be "SLUB", "SLAB" or "SLOB", got {self.slab!r}')
 
     @cached_property
     def pageblock_nr_pages(self) -> int:

@@ -101,10 +101,10 @@ def test_a_right_import_is_left_alone(place, code):
 
 # Only a primitive changes a machine. Elsewhere in mm/ a function changes what it built itself, and nothing else.
 
-PRIMITIVES = {"zone.py", "vm.py", "vma.py", "pkmap.py"}
+PRIMITIVES = {"zone.py", "vm.py", "vma.py", "pkmap.py", "slab_state.py", "slob_state.py", "array_cache.py"}
 SET_CURRENT = {"set_current", "set_mempolicy", "set_il_prev"}  # the primitives of the task, which belong to no zone
 # What a function of theirs has from a call, it has built.
-BUILDERS = {"machine.py", "boot.py", "mm_types.py", "mmu_gather.py"}
+BUILDERS = {"machine.py", "boot.py", "mm_types.py", "mmu_gather.py", "slab_types.py"}
 # Functions that run only while a Machine is being made, before anyone can listen.
 MAKERS = {"build_all_zonelists", "__hand_over_top_blocks", "setup_zone_pageset", "_set_marks"}
 # Parameters that are no part of a machine: the AllocContext, a tally of build_zonelists, a fault, a gather of pages.

@@ -320,7 +320,7 @@ def _is_exact(operation: Operation, pfn: int | None, heard: list[Event], score: 
         else:
             score.exact += 1
     if heard or expected:
-        predicted = [_as_inner(event, row[1]) for event in heard]
+        predicted = [as_inner(event, row[1]) for event in heard]
         heard.clear()
         score.inner_exact += sum(map(list.__eq__, predicted, expected))
         if predicted != expected:
@@ -328,7 +328,7 @@ def _is_exact(operation: Operation, pfn: int | None, heard: list[Event], score: 
     return not score.misses or score.misses[-1].number != number
 
 
-def _as_inner(event: Event, cpu: int) -> Row:
+def as_inner(event: Event, cpu: int) -> Row:
     """A tracepoint inside an operation, in the form of its row."""
     if isinstance(event, ev.MmPageAllocZoneLocked):
         return ["z", cpu, event.pfn, event.order, event.migratetype]

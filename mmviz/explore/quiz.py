@@ -35,11 +35,12 @@ from .predictions import is_prediction, picture_of
 from .questions import LETTERS, Question
 from .quiz_code import GIVEN_UP, Kind, Score, Series, decode, encode
 from .quiz_page import clickable, form, reply, verdict, words
+from .quiz_slab import SLAB_PICTURES
 from .stepper import Draw, Stepper, draw_of
 
 PICTURES: dict[str, Callable[..., Scene]] = {
     "zone_serves": draw_map, "watermark": draw_watermarks, "next_node": draw_watermarks,
-    **quiz_vm.PICTURES}
+    **quiz_vm.PICTURES, **SLAB_PICTURES}
 WHOLE = {  # pictures that are of no zone
     "kmap_slot": draw_pkmap, "kmap_sweep": draw_pkmap, "kmap_sleep": draw_pkmap, "kmap_nested": draw_fixmap}
 SHOW_STEP = {"half_back", "merge", "head_or_tail", "next_node"}  # where the step before is part of the question
@@ -55,8 +56,8 @@ class Quiz(anywidget.AnyWidget):
         "merge+pcp_fill"; or a lesson's question, "03a-R1".
     ask : str or Event class, or several, optional
         What to ask about a recording: "order_found", "block_taken", "half_back", "merge", "head_or_tail", "pcp_fill",
-        "zone_serves", "watermark", "steal", "next_node", "kmap_slot", "kmap_sweep", "kmap_sleep", "kmap_nested";
-        or the event, as in ``AddToFreeArea``. All if not given.
+        "zone_serves", "watermark", "steal", "next_node", and the kinds of the other cores (quiz_vm.py, quiz_kmap.py,
+        quiz_slab.py); or the event, as in ``AddToFreeArea``. All if not given.
     seed : int
         0 to 999,999,999: the machine, and the order of the options.
     draw : callable, optional

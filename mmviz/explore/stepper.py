@@ -22,7 +22,7 @@ import traitlets
 from ..draw.scene import Scene
 from ..kernel import gfp_name, source_url
 from ..mm.events import FreeAreaSearched, GuardChecked
-from ..narrate import sentence
+from ..narrate import ADDRESSES, sentence
 from . import page
 from .coding import CallLine, Encoder
 from .page import HERE, block
@@ -89,7 +89,8 @@ def in_words(name: str, value: int | str | None) -> str:
         return str(value)
     if name in ("gfp_mask", "gfp_flags", "gfp"):
         return gfp_name(value)
-    is_place = name.endswith(("pfn", "addr", "pgd", "p4d", "pud", "pmd", "pte", "flags", "prot")) or name in PLACES
+    is_place = name.endswith(("pfn", "addr", "pgd", "p4d", "pud", "pmd", "pte", "flags", "prot")) or name in PLACES \
+        or value >= ADDRESSES
     return f"{value:#x}" if is_place else str(value)
 
 

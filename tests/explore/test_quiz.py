@@ -16,6 +16,7 @@ from mmviz.explore.quiz_walk import KIND_OF, KINDS
 from mmviz.kernel import kernel_symbols
 from mmviz.mm import events as ev
 from mmviz.mm import highmem_events as kmap_events
+from mmviz.mm import slab_events as sl
 from mmviz.mm import vm_events
 from mmviz.trace import EVENTS
 
@@ -48,6 +49,36 @@ def half(event):
 def theft(event):
     name = ("UNMOVABLE", "MOVABLE", "RECLAIMABLE")[event.fallback_migratetype]
     return f"{name} {event.fallback_order} {'changes' if event.change_ownership else 'stays'}"
+
+
+def slab_place(recording, step):
+    """Where the slab of the freed object is after the call, read from the lists themselves."""
+    freed, end = recording[step].event, step
+    while end < len(recording) and [f.call for f in recording[end].stack[:1]] == [recording[step].stack[0].call]:
+        end += 1
+    part = recording.at(end).parts["slab"]
+    page, cache = part.page_of(freed.object, mv.Config().page_offset), part.cache(freed.cache)
+    if page is None:
+        return "gone"
+    if any(c.page is page for c in cache.cpu_slab):
+        return "own"
+    if any(page.pfn in c.partial for c in cache.cpu_slab):
+        return "cpu partial"
+    return "node partial" if page.pfn in cache.node[0].partial else "full"
+
+
+def page_back(recording, step):
+    number = 0
+    for each in recording.steps[step:]:
+        number += isinstance(each.event, sl.Kfree)
+        if isinstance(each.event, sl.SlabDiscarded):
+            return f"free {number}"
+    return "none"
+
+
+def new_slab(recording, step):
+    found = first(recording, step, sl.SetPageSlab)
+    return f"{found.order} {found.objects}"
 
 
 def zone_name(recording, event):
@@ -96,6 +127,8 @@ TRUTH = {  # what the recording says, read a second time and more plainly
     "kmap_sweep": lambda r, s: tuple(nr for nr, count in enumerate(r.at(s).parts["kmap"].pkmap_count) if count == 1),
     "kmap_sleep": outcome,
     "kmap_nested": nested,
+    "object_next": lambda r, s: first(r, s, sl.Allocated).ptr, "list_after_free": slab_place, "page_back": page_back,
+    "size_class": lambda r, s: first(r, s, sl.Allocated).bytes_alloc, "slab_order": new_slab,
 }
 
 
@@ -136,7 +169,8 @@ def test_the_look_of_the_options_tells_nothing(kind):
 
 @pytest.mark.parametrize("kind", ["merge", "head_or_tail", "watermark", "zone_serves", "next_node", "order_found",
                                   "tables_made", "fault_outcome", "gup_result", "who_copies",
-                                  "kmap_slot", "kmap_sleep", "kmap_nested", "kmap_sweep"])
+                                  "kmap_slot", "kmap_sleep", "kmap_nested", "kmap_sweep",
+                                  "list_after_free", "page_back", "size_class", "slab_order"])
 def test_no_answer_is_always_right(kind):
     answers = Counter(str(question.right).split()[0] if kind != "merge" else question.right == "no"
                       for _, question in problems(kind))
