@@ -3,10 +3,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from .capture import page_table
+from .capture.kmap_log import KmapScore, load_kmap_log, replay_kmap
 from .capture.load import load_capture
 from .capture.replay import Score, replay
+from .capture.slub import SlubScore, replay_slub
+from .capture.slub_rows import load_slub
 from .errors import MmvizError
 
 
@@ -16,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("replay", help="run captures of a real kernel and compare every answer",
                                   description="One line a capture; exit status 1 on any miss.")
-    command.add_argument("files", nargs="+", metavar="FILE", help="*.json.gz or *.snaps.gz")
+    command.add_argument("files", nargs="+", metavar="FILE",
+                         help="*.json.gz, *.snaps.gz, or a list of operations *.ops")
     command.add_argument("--verbose", action="store_true", help="show each miss and the states that differ")
     command.add_argument("--resync", action="store_true", help="after a miss, take the truth and go on")
     command.set_defaults(run=_replay)
@@ -35,12 +40,11 @@ def _replay(arguments: argparse.Namespace) -> int:
     exact = True
     for path in arguments.files:
         try:
-            for capture in load_capture(path):
-                score = replay(capture, resync=arguments.resync)
+            for score in _scores(path, arguments.resync):
                 exact &= score.perfect
                 print(score, flush=True)
-                if arguments.verbose:
-                    _explain(score)
+                if arguments.verbose or not score.compared:
+                    print("".join(f"  {line}\n" for line in score.lines()), end="")
         except MmvizError as error:
             exact = False
             print(error, file=sys.stderr)
@@ -67,11 +71,17 @@ def _coverage(arguments: argparse.Namespace) -> int:
     return 1 if missing else 0
 
 
-def _explain(score: Score) -> None:
-    for miss in score.misses:
-        print(f"  event {miss.number}, {miss.what}: predicted {miss.predicted}, truth {miss.truth}")
-    for difference in score.final[:1 if score.misses else None]:
-        print(f"  {difference}")
+def _scores(path: str, resync: bool) -> Iterator[Score | page_table.Score | KmapScore | SlubScore]:
+    if path.endswith(".ops"):
+        yield page_table.replay_operations(page_table.load_operations(path))
+        return
+    for capture in load_capture(path):
+        yield replay(capture, resync=resync)
+        log = load_kmap_log(path, capture)
+        if log is not None:
+            yield replay_kmap(log)
+    for objects in load_slub(path):
+        yield from replay_slub(objects)
 
 
 if __name__ == "__main__":

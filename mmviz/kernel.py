@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -103,6 +104,48 @@ MPOL_NAMES = ("default", "preferred", "bind", "interleave")
 ZONELIST_FALLBACK, ZONELIST_NOFALLBACK = 0, 1
 NUMA_NO_NODE = -1
 
+# include/linux/mm.h: vm_flags of a mapping
+VM_READ, VM_WRITE, VM_EXEC, VM_SHARED = 0x1, 0x2, 0x4, 0x8
+VM_MAYREAD, VM_MAYWRITE, VM_MAYEXEC, VM_MAYSHARE = 0x10, 0x20, 0x40, 0x80
+VM_GROWSDOWN, VM_PFNMAP, VM_DENYWRITE, VM_LOCKED, VM_IO = 0x100, 0x400, 0x800, 0x2000, 0x4000
+VM_SEQ_READ, VM_RAND_READ, VM_DONTCOPY, VM_DONTEXPAND = 0x8000, 0x10000, 0x20000, 0x40000
+VM_LOCKONFAULT, VM_ACCOUNT, VM_NORESERVE, VM_HUGETLB = 0x80000, 0x100000, 0x200000, 0x400000
+VM_PAT, VM_WIPEONFORK, VM_DONTDUMP, VM_SOFTDIRTY = 0x1000000, 0x2000000, 0x4000000, 0x8000000
+VM_MIXEDMAP, VM_HUGEPAGE, VM_NOHUGEPAGE, VM_MERGEABLE = 0x10000000, 0x20000000, 0x40000000, 0x80000000
+VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
+VM_LOCKED_CLEAR_MASK = ~(VM_LOCKED | VM_LOCKONFAULT)
+
+# include/uapi/asm-generic/mman-common.h and mman.h, include/uapi/linux/mman.h: what processes say of mappings
+PROT_READ, PROT_WRITE, PROT_EXEC = 0x1, 0x2, 0x4
+MAP_SHARED, MAP_PRIVATE, MAP_TYPE, MAP_FIXED, MAP_ANONYMOUS = 0x1, 0x2, 0xF, 0x10, 0x20
+MAP_LOCKED, MAP_NORESERVE, MAP_POPULATE = 0x2000, 0x4000, 0x8000
+MREMAP_MAYMOVE, MREMAP_FIXED = 0x1, 0x2
+MADV_WILLNEED, MADV_DONTNEED, MADV_DONTFORK, MADV_DOFORK, MADV_WIPEONFORK, MADV_KEEPONFORK = 3, 4, 10, 11, 18, 19
+
+# include/linux/mm.h: what get_user_pages is asked
+FOLL_WRITE, FOLL_TOUCH, FOLL_GET, FOLL_DUMP, FOLL_FORCE = 0x1, 0x2, 0x4, 0x8, 0x10
+FOLL_NOWAIT, FOLL_POPULATE, FOLL_SPLIT, FOLL_HWPOISON, FOLL_NUMA = 0x20, 0x40, 0x80, 0x100, 0x200
+FOLL_MIGRATION, FOLL_TRIED, FOLL_MLOCK, FOLL_REMOTE, FOLL_COW = 0x400, 0x800, 0x1000, 0x2000, 0x4000
+FOLL_ANON, FOLL_LONGTERM, FOLL_SPLIT_PMD = 0x8000, 0x10000, 0x20000
+
+# include/linux/mm.h: what a fault is asked, and include/linux/mm_types.h: what came of it
+FAULT_FLAG_WRITE, FAULT_FLAG_MKWRITE, FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_RETRY_NOWAIT = 0x1, 0x2, 0x4, 0x8
+FAULT_FLAG_KILLABLE, FAULT_FLAG_TRIED, FAULT_FLAG_USER, FAULT_FLAG_REMOTE = 0x10, 0x20, 0x40, 0x80
+VM_FAULT_OOM, VM_FAULT_SIGBUS, VM_FAULT_MAJOR, VM_FAULT_WRITE, VM_FAULT_HWPOISON = 0x1, 0x2, 0x4, 0x8, 0x10
+VM_FAULT_SIGSEGV, VM_FAULT_NOPAGE, VM_FAULT_LOCKED, VM_FAULT_RETRY = 0x40, 0x100, 0x200, 0x400
+VM_FAULT_FALLBACK, VM_FAULT_DONE_COW = 0x800, 0x1000
+VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_HWPOISON | VM_FAULT_FALLBACK | 0x20
+
+MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES = range(4)  # mm->rss_stat, include/linux/mm_types_task.h
+
+
+class Errno(IntEnum):
+    """What a refused call returns, negated: ``-Errno.EFAULT``."""
+
+    EPERM, ENOENT, EINTR, EIO, EAGAIN, ENOMEM = 1, 2, 4, 5, 11, 12
+    EACCES, EFAULT, EBUSY, EEXIST, EINVAL, EOPNOTSUPP, EHWPOISON = 13, 14, 16, 17, 22, 95, 133
+
+
 X86_64_ZONES = ("DMA", "DMA32", "Normal", "Movable")
 I386_ZONES = ("DMA", "Normal", "HighMem", "Movable")
 
@@ -129,6 +172,21 @@ class Config:
         Where the direct map begins, without KASLR.
     debug_guardpage_minorder : int
         0 is off; n > 0 keeps split-off blocks below order n as guard pages (CONFIG_DEBUG_PAGEALLOC).
+    geometry : str
+        How an address is cut into indices: "x86-64", "x86-64 5-level", "i386" or "i386 PAE" (mm/pgtable.py).
+    mmu : bool
+        CONFIG_MMU: page tables. Without, an address is a place in memory, and get_user_pages is another function.
+    transparent_hugepage : str
+        "never", "madvise" or "always": whether a fault may map 2 MiB at once.
+    slab : str
+        Who serves kmalloc: "SLUB", "SLAB" or "SLOB".
+    slub_cpu_partial : bool
+        CONFIG_SLUB_CPU_PARTIAL: a CPU keeps a list of slabs with free objects.
+    slab_freelist_random, slab_freelist_hardened : bool
+        CONFIG_SLAB_FREELIST_RANDOM (SLUB: the objects of a new slab in no order) and CONFIG_SLAB_FREELIST_HARDENED
+        (SLUB: free pointers are hidden, a double free is noticed).
+    slab_seed : int
+        Where the random numbers of these two begin.
 
     Notes
     -----
@@ -144,6 +202,18 @@ class Config:
     numa: bool = True
     page_offset: int = 0xFFFF888000000000
     debug_guardpage_minorder: int = 0
+    geometry: str = "x86-64"
+    mmu: bool = True
+    transparent_hugepage: str = "never"
+    slab: str = "SLUB"
+    slub_cpu_partial: bool = True
+    slab_freelist_random: bool = False
+    slab_freelist_hardened: bool = False
+    slab_seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.slab not in ("SLUB", "SLAB", "SLOB"):
+            raise ValueError(f'slab must be "SLUB", "SLAB" or "SLOB", got {self.slab!r}')
 
     @cached_property
     def pageblock_nr_pages(self) -> int:
@@ -179,7 +249,8 @@ def _gfp_zone_of_bits(config: Config, bits: int) -> int:
     return config.zone_idx(chosen[0] if chosen else "Normal")
 
 
-I386 = Config(zone_names=I386_ZONES, pageblock_order=10, numa=False, page_offset=0xC0000000)
+I386 = Config(zone_names=I386_ZONES, pageblock_order=10, numa=False, page_offset=0xC0000000,
+              geometry="i386")
 
 
 # ---------------------------------------------------------------- words for numbers

@@ -14,6 +14,8 @@ from typing import Any
 from .kernel import Config, gfp_name
 from .trace import Call, Event, Recording, Step
 
+ADDRESSES = 1 << 47  # a number from here on is an address
+
 
 def sentence(event: Event, config: Config | None = None) -> str:
     """What `event` says, in one sentence.
@@ -111,9 +113,13 @@ def _child_lines(child: Call | Step, depth: int, events: bool, config: Config | 
         yield f"{'  ' * depth}# {sentence(child.event, config)}"
 
 
+HEX = ("gfp", "gfp_mask", "start", "end", "address", "vaddr", "page", "prot", "newprot", "floor", "ceiling")
+
+
 def _argument(name: str, value: int | str | None) -> str:
     """Hex for addresses, pfns and masks; decimal for counts."""
     if isinstance(value, int) and not isinstance(value, bool) and (
-            name.endswith("pfn") or name in ("addr", "gfp", "gfp_mask", "gfp_flags", "alloc_flags")):
+            value >= ADDRESSES or name in HEX
+            or name.endswith(("pfn", "addr", "flags", "pte", "pmd", "pud", "p4d", "pgd"))):
         return f"{value:#x}"
     return str(value)

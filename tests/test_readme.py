@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from mmviz.capture.kmap_log import load_kmap_log, replay_kmap
 from mmviz.capture.load import load_capture
 from mmviz.capture.replay import replay
 
@@ -40,3 +41,12 @@ def test_the_scores_are_those_of_a_replay(row: str) -> None:
 def test_every_link_leads_to_a_file() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert links and all((ROOT / link).exists() for link in links)
+
+
+def test_the_addresses_of_kmap_are_those_of_a_replay() -> None:
+    said = re.search(r"K1 and K3: ([\d,]+) addresses of kmap and (\d+) of kmap_atomic, all exact", README)
+    logs = [load_kmap_log(f"m1536i386/{name}") for name in ("K1_kmap_random", "K3_kmap_small")]
+    scores = [replay_kmap(log) for log in logs if log is not None]
+    assert said is not None and all(score.perfect and not score.flushes for score in scores)
+    assert [int(number.replace(",", "")) for number in said.groups()] == [
+        sum(score.exact for score in scores), sum(score.exact_atomics for score in scores)]

@@ -54,8 +54,13 @@ _EVENTS: dict[str, Callable[[int, dict[str, str]], Row]] = {
 }
 
 
-def parse_ftrace(text: str, name: str) -> list[list[Row]]:
+def parse_ftrace(text: str, name: str, make: Callable[..., Reader] | None = None) -> list[list[Row]]:
     """The rows between each pair of snapshots: the first list lies between the lines MMCAP snap=0 and snap=1.
+
+    Parameters
+    ----------
+    make : class
+        What reads the lines of a stretch: Reader, or one that keeps more of them.
 
     Raises
     ------
@@ -63,7 +68,8 @@ def parse_ftrace(text: str, name: str) -> list[list[Row]]:
         ``name:line: what`` where a line is no ftrace line, or an event lacks a field, or events were lost.
     """
     stretches: list[list[Row]] = []
-    reader = _Reader()
+    make = make or Reader
+    reader = make()
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("#") or not line:
             continue
@@ -71,7 +77,7 @@ def parse_ftrace(text: str, name: str) -> list[list[Row]]:
         if snap:
             if reader.started:
                 stretches.append(reader.rows)
-            reader = _Reader(started=True)
+            reader = make(started=True)
         elif reader.started:
             try:
                 reader.read(line)
@@ -82,7 +88,7 @@ def parse_ftrace(text: str, name: str) -> list[list[Row]]:
     return stretches
 
 
-class _Reader:
+class Reader:
     """The rows of one stretch, and what has to be remembered to make them."""
 
     def __init__(self, started: bool = False) -> None:
@@ -93,6 +99,7 @@ class _Reader:
         self._last_alloc: dict[int, Row] = {}  # cpu -> its last mm_page_alloc, while nothing else came
 
     def read(self, line: str) -> None:
+        """One line of the trace; ValueError if it does not parse."""
         node = _NODE.search(line)
         match = _LINE.match(line)
         if not match:

@@ -91,12 +91,18 @@ def _load_golden(path: Path) -> Capture:
         raise CaptureError(f"{path}: not a golden capture (before, ops, after): {error!r}") from error
 
 
-def _load_snaps(path: Path) -> list[Capture]:
+def trace_beside(path: Path) -> Path:
+    """The trace of a NAME.snaps.gz; CaptureError if there is none beside it."""
     stem = path.name.removesuffix(".snaps.gz")
     traces = [path.with_name(f"{stem}.trace.{kind}") for kind in ("gz", "xz")]
     trace = next((candidate for candidate in traces if candidate.exists()), None)
     if trace is None:
         raise CaptureError(f"{path}: {traces[0].name} or {traces[1].name} must stand beside it")
+    return trace
+
+
+def _load_snaps(path: Path) -> list[Capture]:
+    trace = trace_beside(path)
     snapshots = parse_snaps(read_text(path), path.name)
     stretches = parse_ftrace(read_text(trace), trace.name)
     if len(stretches) != len(snapshots) - 1:

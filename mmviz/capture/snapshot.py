@@ -174,7 +174,8 @@ def config_of(const: dict[str, str], zones: list[Snapshot]) -> Config:
     return Config(zone_names=(*layout, "Device")[:int(const["MAX_NR_ZONES"])], migrate_types=types,
                   migrate_cma=4 if types == 6 else None, migrate_isolate=types - 1 if types > 4 else None,
                   pageblock_order=int(const["pageblock_order"]), compaction=types > 4, numa=x86_64,
-                  page_offset=Config.page_offset if x86_64 else 0xC0000000)
+                  page_offset=Config.page_offset if x86_64 else 0xC0000000,
+                  geometry="x86-64" if x86_64 else "i386")
 
 
 def _zone_dict(zone: Snapshot, config: Config) -> dict[str, Any]:

@@ -188,7 +188,7 @@ function play(root, json, { start, moved = () => {}, picked = () => {} }) {
   const next = button("next", "next step", () => go(wanted + 1));
   const end = button("last", "last step", () => go(last));
   const skip = button("decision", "next decision", () => go(decision()), "decision");
-  const slider = make("input", { type: "range", min: 0, max: last, step: 1, "aria-label": "step" });
+  const slider = make("input", { type: "range", min: 0, max: last, step: 1, "aria-label": data.places ? "place" : "step" });
   const milestones = data.decisions.filter((at) => !data.boring.includes(at));
   const marks = milestones.map((at) => `M${at} 0V1`).join("");
   const ticks = make("svg", { class: "mmviz-ticks", viewBox: `0 0 ${last || 1} 1`, preserveAspectRatio: "none", "aria-hidden": "true" },
@@ -222,11 +222,11 @@ function play(root, json, { start, moved = () => {}, picked = () => {} }) {
     frame = wanted;
     paint.paint(frame);
     calls.show(frame);
-    const count = `step ${frame} of ${last}`, alt = data.texts[data.alts[frame]];
+    const count = data.places ? data.places[frame] : `step ${frame} of ${last}`, alt = data.texts[data.alts[frame]];
     counter.textContent = count;
     spoken.textContent = `${count}. `;
     say.textContent = data.texts[data.sentences[frame]];
-    kind.textContent = data.decisions.includes(frame) ? "decision" : frame ? "change" : "start";
+    kind.textContent = data.places ? "" : data.decisions.includes(frame) ? "decision" : frame ? "change" : "start";
     kind.dataset.kind = kind.textContent;
     slider.value = frame;
     slider.setAttribute("aria-valuetext", count);

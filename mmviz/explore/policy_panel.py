@@ -31,7 +31,8 @@ from ..kernel import (
 )
 from ..mm.boot import boot
 from ..mm.events import MmPageAlloc
-from ..mm.get_free_pages import __get_free_pages, alloc_pages, page_address
+from ..mm.get_free_pages import __get_free_pages, alloc_pages
+from ..mm.highmem import page_address
 from ..mm.machine import Machine, set_current, set_il_prev, set_mempolicy
 from ..mm.page_alloc import alloc_pages_node
 from ..mm.page_ref import page_zone

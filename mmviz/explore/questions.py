@@ -7,8 +7,8 @@
 
 What is right is read from the recording, never computed anew; what is wrong, and why, comes from the state before the
 step. An `ask_` function returns None where nothing is to be asked: another event, an answer that is the same whatever
-one thinks, or two right ones. The ten of them stand in quiz_lists.py (which block, which half, which end) and
-quiz_walk.py (which zone, which node, which type); KINDS there names them all.
+one thinks, or two right ones. Ten of them stand in quiz_lists.py (which block, which half, which end) and
+quiz_walk.py (which zone, which node, which type), those of kmap in quiz_kmap.py; KINDS in quiz_walk.py names them all.
 """
 from __future__ import annotations
 

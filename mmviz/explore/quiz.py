@@ -11,7 +11,7 @@ given. A saved notebook keeps a form that needs neither kernel nor script, where
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,15 @@ import anywidget
 import traitlets
 from ipywidgets import widget_serialization
 
+from ..draw.fixmap import draw_fixmap
 from ..draw.free_area import draw_free_area
 from ..draw.map import draw_map
+from ..draw.pkmap import draw_pkmap
 from ..draw.scene import Scene
 from ..draw.watermarks import draw_watermarks
 from ..mm.machine import Machine
 from ..trace import Recording, Step
+from . import quiz_vm
 from .compare import Compare
 from .experiment import Offer, offered
 from .page import HERE, Html
@@ -32,9 +35,14 @@ from .predictions import is_prediction, picture_of
 from .questions import LETTERS, Question
 from .quiz_code import GIVEN_UP, Kind, Score, Series, decode, encode
 from .quiz_page import clickable, form, reply, verdict, words
+from .quiz_slab import SLAB_PICTURES
 from .stepper import Draw, Stepper, draw_of
 
-PICTURES = {"zone_serves": draw_map, "watermark": draw_watermarks, "next_node": draw_watermarks}
+PICTURES: dict[str, Callable[..., Scene]] = {
+    "zone_serves": draw_map, "watermark": draw_watermarks, "next_node": draw_watermarks,
+    **quiz_vm.PICTURES, **SLAB_PICTURES}
+WHOLE = {  # pictures that are of no zone
+    "kmap_slot": draw_pkmap, "kmap_sweep": draw_pkmap, "kmap_sleep": draw_pkmap, "kmap_nested": draw_fixmap}
 SHOW_STEP = {"half_back", "merge", "head_or_tail", "next_node"}  # where the step before is part of the question
 
 
@@ -48,7 +56,8 @@ class Quiz(anywidget.AnyWidget):
         "merge+pcp_fill"; or a lesson's question, "03a-R1".
     ask : str or Event class, or several, optional
         What to ask about a recording: "order_found", "block_taken", "half_back", "merge", "head_or_tail", "pcp_fill",
-        "zone_serves", "watermark", "steal", "next_node"; or the event, as in ``AddToFreeArea``. All if not given.
+        "zone_serves", "watermark", "steal", "next_node", and the kinds of the other cores (quiz_vm.py, quiz_kmap.py,
+        quiz_slab.py); or the event, as in ``AddToFreeArea``. All if not given.
     seed : int
         0 to 999,999,999: the machine, and the order of the options.
     draw : callable, optional
@@ -223,6 +232,8 @@ class Quiz(anywidget.AnyWidget):
             return self._draw(state, step)
         if is_prediction(self._question.kind):
             return draw_of(picture_of(self._question.kind))(state, step)
+        if self._question.kind in WHOLE:
+            return WHOLE[self._question.kind](state, step)
         name, nid = self._question.zone
         return partial(PICTURES.get(self._question.kind, draw_free_area), zone=name, nid=nid)(state, step)
 

@@ -1,6 +1,6 @@
 """Questions about the walk: which zone serves, does the watermark pass, which node is next, from which type is stolen.
 
-Each takes a recording and a step number, and returns a Question or None (see questions.py). KINDS names all ten.
+Each takes a recording and a step number, and returns a Question or None (see questions.py). KINDS names all there are.
 """
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ..mm.fallback import FALLBACKS
 from ..mm.mmzone import Zone
 from ..mm.watermark import wmark_pages
 from ..trace import Recording, Step
-from . import quiz_lists
+from . import quiz_kmap, quiz_lists, quiz_vm
 from .questions import Ask, Option, Question, Value, event_at, events_from, option, pages, question, type_name, zone_at
+from .quiz_slab import SLAB_KIND_OF, SLAB_KINDS
 
 MOST_ZONES = 6
 MARKS = ("MIN", "LOW", "HIGH")
@@ -259,12 +260,13 @@ KINDS: dict[str, Ask] = {
     "order_found": quiz_lists.ask_order_found, "block_taken": quiz_lists.ask_block_taken,
     "half_back": quiz_lists.ask_half_back, "merge": quiz_lists.ask_merge, "head_or_tail": quiz_lists.ask_head_or_tail,
     "pcp_fill": quiz_lists.ask_pcp_fill, "zone_serves": ask_zone_serves, "watermark": ask_watermark,
-    "steal": ask_steal, "next_node": ask_next_node,
+    "steal": ask_steal, "next_node": ask_next_node, **quiz_vm.KINDS, **quiz_kmap.KINDS, **SLAB_KINDS,
 }
 KIND_OF = {  # what is asked about an event of this name
     "FreeAreaSearched": "order_found", "DelPageFromFreeArea": "block_taken", "BlockExpanded": "half_back",
     "BuddyChecked": "merge", "AddToFreeArea": "head_or_tail", "AddToFreeAreaTail": "head_or_tail",
     "PcpListFoundEmpty": "pcp_fill", "PcpListAddTail": "pcp_fill", "RequestPrepared": "zone_serves",
     "MmPageAlloc": "zone_serves", "WatermarkChecked": "watermark", "FallbackSearched": "steal",
-    "StealDecided": "steal", "MmPageAllocExtfrag": "steal", "NofragmentDropped": "next_node",
+    "StealDecided": "steal", "MmPageAllocExtfrag": "steal", "NofragmentDropped": "next_node", **quiz_vm.KIND_OF,
+    **quiz_kmap.KIND_OF, **SLAB_KIND_OF,
 }

@@ -22,11 +22,12 @@ import traitlets
 from ..draw.scene import Scene
 from ..kernel import gfp_name, source_url
 from ..mm.events import FreeAreaSearched, GuardChecked
-from ..narrate import sentence
+from ..narrate import ADDRESSES, sentence
 from . import page
 from .coding import CallLine, Encoder
 from .page import HERE, block
 
+PLACES = {"address", "start", "end", "floor", "ceiling", "page", "newpage", "vm_start", "vm_end"}
 MOST_STEPS = 2000
 MOST_BYTES = 38_500  # of the html as it stands in a notebook; the rest of 40 KB is for what is put around it
 START = "Before the first step."
@@ -81,14 +82,16 @@ def call_lines(stack: Iterable[Any]) -> list[CallLine]:
 def in_words(name: str, value: int | str | None) -> str:
     """An argument as a reader knows it: names for gfp masks, hex for places and flags, decimal for counts.
 
-    >>> in_words("gfp_mask", 0xcc0), in_words("pfn", 0x1000), in_words("order", 3)
-    ('GFP_KERNEL', '0x1000', '3')
+    >>> in_words("gfp_mask", 0xcc0), in_words("pfn", 0x1000), in_words("new_addr", 0x2000), in_words("order", 3)
+    ('GFP_KERNEL', '0x1000', '0x2000', '3')
     """
     if not isinstance(value, int) or value < 0:
         return str(value)
     if name in ("gfp_mask", "gfp_flags", "gfp"):
         return gfp_name(value)
-    return f"{value:#x}" if name.endswith("pfn") or name in ("addr", "alloc_flags") else str(value)
+    is_place = name.endswith(("pfn", "addr", "pgd", "p4d", "pud", "pmd", "pte", "flags", "prot")) or name in PLACES \
+        or value >= ADDRESSES
+    return f"{value:#x}" if is_place else str(value)
 
 
 def still(frame: Frame, length: int) -> str:

@@ -25,6 +25,7 @@ from ..kernel import (
 from ..trace import mirrors
 from . import events as ev
 from .fallback import reserve_highatomic_pageblock
+from .highmem_32 import clear_highpage
 from .mmzone import Zone
 from .rmqueue import rmqueue
 from .vmscan import NODE_RECLAIM_FULL, NODE_RECLAIM_NOSCAN, RECLAIM_DISTANCE, node_reclaim
@@ -124,6 +125,12 @@ def prep_new_page(zone: Zone, pfn: int, order: int, gfp_flags: int, alloc_flags:
 
 @mirrors("mm/page_alloc.c")
 def kernel_init_free_pages(zone: Zone, pfn: int, order: int) -> None:
-    """Fill 2^order pages with zeros, one clear_highpage each. The simulator keeps no contents: only the event."""
+    """Fill 2^order pages with zeros, one clear_highpage each. The simulator keeps no contents: only the event.
+
+    A build with HighMem lends each page an address for it; on 64 bit there is nothing to lend, and nothing to tell.
+    """
     if zone.on:
         zone.trace.emit(ev.PagesCleared(zone.nid, zone.zone_idx, pfn, order))
+    if "HighMem" in zone.machine.config.zone_names:
+        for page in range(pfn, pfn + (1 << order)):
+            clear_highpage(zone.machine, page)

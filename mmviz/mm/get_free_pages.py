@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from ..kernel import __GFP_COMP, __GFP_HIGHMEM, __GFP_ZERO, PAGE_SHIFT, PAGE_SIZE
 from ..trace import mirrors
 from . import events as ev
+from .highmem import page_address
 from .mempolicy import alloc_pages_current
 from .page_alloc import alloc_pages_node
 from .page_free import __free_pages
 from .page_ref import page_zone
-from .watermark import is_highmem
 from .zone import split_page
 
 if TYPE_CHECKING:
@@ -81,29 +81,6 @@ def get_zeroed_page(machine: Machine, gfp_mask: int) -> int:
     '0xffff888001000000'
     """
     return __get_free_pages(machine, gfp_mask | __GFP_ZERO, 0)
-
-
-def page_address(machine: Machine, pfn: int) -> int:
-    """Where a page of low memory stands in the direct map: PAGE_OFFSET + pfn * 4096.
-
-    Parameters
-    ----------
-    pfn : int
-        A page of this machine.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If the page is in HighMem, which has no fixed address.
-    """
-    zone = page_zone(machine, pfn)
-    if is_highmem(zone):
-        raise ValueError(f"pfn must be in low memory to have an address, got {pfn:#x} of zone {zone.label}")
-    return machine.config.page_offset + (pfn << PAGE_SHIFT)
 
 
 @mirrors("include/linux/gfp.h")

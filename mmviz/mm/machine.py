@@ -37,7 +37,9 @@ class Part(Protocol):
 PARTS = {  # name -> module and class of the parts that there are
     "vm": ("mm_types", "Vm"),  # processes, their mappings and page tables
     "kmap": ("pkmap", "Kmap"),  # the windows to HighMem
-    "slab": ("slab_types", "Slab"),  # caches of objects
+    "slab": ("slab_state", "Slab"),  # caches of objects
+    "array_cache": ("array_cache", "SlabCaches"),  # the same with CONFIG_SLAB
+    "slob": ("slob_state", "Slob"),  # and with CONFIG_SLOB
 }
 
 

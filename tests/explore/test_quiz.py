@@ -15,9 +15,13 @@ from mmviz.explore.quiz_instances import instance
 from mmviz.explore.quiz_walk import KIND_OF, KINDS
 from mmviz.kernel import kernel_symbols
 from mmviz.mm import events as ev
+from mmviz.mm import highmem_events as kmap_events
+from mmviz.mm import slab_events as sl
+from mmviz.mm import vm_events
+from mmviz.trace import EVENTS
 
 SEEDS = range(100)
-RULE = re.compile(r" \(([\w/]+\.[ch]):(\w+)\)$")
+RULE = re.compile(r" \(([\w/-]+\.[ch]):(\w+)\)$")
 
 
 @cache
@@ -47,8 +51,62 @@ def theft(event):
     return f"{name} {event.fallback_order} {'changes' if event.change_ownership else 'stays'}"
 
 
+def slab_place(recording, step):
+    """Where the slab of the freed object is after the call, read from the lists themselves."""
+    freed, end = recording[step].event, step
+    while end < len(recording) and [f.call for f in recording[end].stack[:1]] == [recording[step].stack[0].call]:
+        end += 1
+    part = recording.at(end).parts["slab"]
+    page, cache = part.page_of(freed.object, mv.Config().page_offset), part.cache(freed.cache)
+    if page is None:
+        return "gone"
+    if any(c.page is page for c in cache.cpu_slab):
+        return "own"
+    if any(page.pfn in c.partial for c in cache.cpu_slab):
+        return "cpu partial"
+    return "node partial" if page.pfn in cache.node[0].partial else "full"
+
+
+def page_back(recording, step):
+    number = 0
+    for each in recording.steps[step:]:
+        number += isinstance(each.event, sl.Kfree)
+        if isinstance(each.event, sl.SlabDiscarded):
+            return f"free {number}"
+    return "none"
+
+
+def new_slab(recording, step):
+    found = first(recording, step, sl.SetPageSlab)
+    return f"{found.order} {found.objects}"
+
+
 def zone_name(recording, event):
     return recording.at(0).node[event.nid].node_zones[event.zone_idx].label
+
+
+def slot_of(recording, step):
+    return (first(recording, step, kmap_events.Kmapped).vaddr - 0xFF400000) >> 12
+
+
+def outcome(recording, step):
+    """As the page that asked would tell it."""
+    before, after = recording.at(step), recording.at(first_number(recording, step, kmap_events.Kmapped))
+    pfn, window = recording[step].event.pfn, before.parts["kmap"]
+    if mv.page_address(before, pfn):
+        return "again"
+    is_free = 0 in window.pkmap_count[window.last_pkmap_nr + 1:]
+    return ("free" if is_free else "sweep") if mv.page_address(after, pfn) else "sleep"
+
+
+def first_number(recording, step, kind):
+    return next(s.number for s in recording.steps[step:] if isinstance(s.event, kind))
+
+
+def nested(recording, step):
+    """The address at the end of the kmap_atomic: that of the table entry, or the page's own."""
+    event = first(recording, step, vm_events.SetPteAt, kmap_events.PageAddressFound)
+    return event.vaddr
 
 
 TRUTH = {  # what the recording says, read a second time and more plainly
@@ -65,10 +123,16 @@ TRUTH = {  # what the recording says, read a second time and more plainly
     "steal": lambda r, s: theft(first(r, s, ev.MmPageAllocExtfrag)),
     "next_node": lambda r, s: next(x.event.nid for x in r.steps[s:] if isinstance(x.event, ev.WatermarkChecked)
                                    and x.event.nid != r[s - 1].event.nid),
+    "kmap_slot": slot_of,
+    "kmap_sweep": lambda r, s: tuple(nr for nr, count in enumerate(r.at(s).parts["kmap"].pkmap_count) if count == 1),
+    "kmap_sleep": outcome,
+    "kmap_nested": nested,
+    "object_next": lambda r, s: first(r, s, sl.Allocated).ptr, "list_after_free": slab_place, "page_back": page_back,
+    "size_class": lambda r, s: first(r, s, sl.Allocated).bytes_alloc, "slab_order": new_slab,
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRUTH)
 def test_a_hundred_seeds(kind):
     """The recorded truth is accepted, and every other option is refused."""
     for recording, question in problems(kind):
@@ -103,7 +167,10 @@ def test_the_look_of_the_options_tells_nothing(kind):
     assert len(places) >= 3
 
 
-@pytest.mark.parametrize("kind", ["merge", "head_or_tail", "watermark", "zone_serves", "next_node", "order_found"])
+@pytest.mark.parametrize("kind", ["merge", "head_or_tail", "watermark", "zone_serves", "next_node", "order_found",
+                                  "tables_made", "fault_outcome", "gup_result", "who_copies",
+                                  "kmap_slot", "kmap_sleep", "kmap_nested", "kmap_sweep",
+                                  "list_after_free", "page_back", "size_class", "slab_order"])
 def test_no_answer_is_always_right(kind):
     answers = Counter(str(question.right).split()[0] if kind != "merge" else question.right == "no"
                       for _, question in problems(kind))
@@ -262,7 +329,7 @@ def test_wrong_sources(lesson):
 
 
 def test_every_event_of_the_table_is_one():
-    assert all(issubclass(getattr(ev, name), mv.Event) for name in KIND_OF)
+    assert all(issubclass(EVENTS[name], mv.Event) for name in KIND_OF)
     assert set(KIND_OF.values()) == set(KINDS)
 
 

@@ -2,6 +2,8 @@
 
 Lists are written as in the reference: `3:U[0x1008] 1:M[0x1202,0x1200]` is order, type, and the pfns, head first.
 """
+import importlib.util
+import pathlib
 import re
 
 import pytest
@@ -111,3 +113,13 @@ def watermark_min():
         return [step.event.min for step in recording.select(WatermarkChecked)]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def space():
+    """space(): an empty address space, and calls on it; space(machine) one of yours. See spaces.py."""
+    path = pathlib.Path(__file__).with_name("spaces.py")
+    spec = importlib.util.spec_from_file_location("spaces", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.space

@@ -163,8 +163,7 @@ def test_an_address_is_a_frame(toy):
 def test_a_page_of_highmem_has_no_address():
     machine = mv.boot([("Normal", 0x1000, 0x800), ("HighMem", 0x1800, 0x800)], config=I386)
     pfn = mv.alloc_pages(machine, mv.GFP_HIGHUSER, 0)
-    with pytest.raises(ValueError, match=rf"pfn must be in low memory .*, got {pfn:#x} of zone HighMem"):
-        mv.page_address(machine, pfn)
+    assert mv.page_address(machine, pfn) == 0
 
 
 # ---------------------------------------------------------------- the kernel would go on, and be sorry

@@ -1,0 +1,185 @@
+"""Replay of SLUB: every object address that a real kernel gave out is predicted, and so is every page it took for them.
+
+    events       the trace with the requests for objects kept among the rows of the page allocator
+    schedule     which request belongs to which cache, and which page rows lie inside a request
+    replay_slub  runs all of it on one Machine; compares addresses, pages, inner events, and at the end every list
+
+A request of a selected cache is one operation, with the pages that it takes and gives back inside. What other caches,
+and everybody else, do with pages are the operations of the page replay. An object belongs to the cache whose slab it
+lies in. For a new slab (a page was allocated just before) the cache is told by the request: kmalloc by its size, others
+by their sizes, by what the second snapshot says of the page, and by where else the same line of the kernel's source
+took objects. No address and no page is ever taken from the trace.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import CaptureError, KernelBug
+from ..mm import events as mm_ev
+from ..mm.machine import Machine, set_current
+from ..mm.slab_state import slab
+from ..mm.slub import (
+    kfree,
+    kmem_cache_alloc,
+    kmem_cache_alloc_node,
+    kmem_cache_alloc_node_trace,
+    kmem_cache_alloc_trace,
+    kmem_cache_free,
+)
+from ..mm.slub_page import rcu_free_slab
+from ..trace import Event
+from .ftrace import Row
+from .replay import Miss, Operation, as_inner, run
+from .slub_rows import ObjectOperation, Request, SlubCapture, schedule_objects
+from .slub_snapshot import slab_differences
+from .snapshot import differences
+
+# ---------------------------------------------------------------- one operation
+
+
+def run_object(machine: Machine, operation: ObjectOperation) -> int | None:
+    """Do one request to a machine; returns the address of an object that was given out."""
+    request, cache = operation.request, operation.cache
+    cpu = operation.pages[0].row[1] if request is None else request.cpu
+    if cpu != machine.current.cpu:
+        set_current(machine, cpu)
+    if request is None:
+        rcu_free_slab(machine, operation.pages[0].row[2])
+        return None
+    return _RUN[request.kind](machine, cache, request)
+
+
+_RUN: dict[str, Callable[[Machine, str, Request], int | None]] = {
+    "kmalloc": lambda machine, cache, r: kmem_cache_alloc_trace(
+        machine, slab(machine).cache(cache), r.gfp, r.bytes_req),
+    "kmalloc_node": lambda machine, cache, r: kmem_cache_alloc_node_trace(
+        machine, slab(machine).cache(cache), r.gfp, r.node, r.bytes_req),
+    "kmem_cache_alloc": lambda machine, cache, r: kmem_cache_alloc(machine, cache, r.gfp),
+    "kmem_cache_alloc_node": lambda machine, cache, r: kmem_cache_alloc_node(machine, cache, r.gfp, r.node),
+    "kmem_cache_free": lambda machine, cache, r: kmem_cache_free(machine, cache, r.ptr),
+    "kfree": lambda machine, cache, r: kfree(machine, r.ptr),
+}
+
+
+# ---------------------------------------------------------------- all of them
+
+
+@dataclass
+class SlubScore:
+    """How exact the replay of one cache was; `str(score)` is its line."""
+
+    name: str
+    cache: str
+    allocs: int = 0
+    exact: int = 0
+    misses: list[Miss] = field(default_factory=list)
+    final: list[str] = field(default_factory=list)
+    finished: bool = True
+    compared: bool = True  # a trace has its answers in it
+
+    def lines(self) -> Iterator[str]:
+        """What --verbose prints below the score: each miss, and what differs in the end."""
+        for miss in self.misses:
+            yield f"event {miss.number}, {miss.what}: predicted {miss.predicted}, truth {miss.truth}"
+        yield from self.final[:1 if self.misses else None]
+
+    @property
+    def perfect(self) -> bool:
+        """Every address, every page and the final state."""
+        return self.finished and not self.misses and not self.final
+
+    def __str__(self) -> str:
+        final = "identical" if not self.final else f"{len(self.final)}_differences"
+        return (f"{self.name} kind=slub cache={self.cache} allocs={self.allocs} exact={self.exact} "
+                f"final={final if self.finished else 'not_reached'}")
+
+
+def replay_slub(capture: SlubCapture) -> list[SlubScore]:
+    """Run what the selected caches were asked, on the Machine that also serves everybody else's pages, and compare.
+
+    Returns
+    -------
+    list of SlubScore
+        One for each cache. It stops at the first miss, of whatever cache or page.
+
+    Raises
+    ------
+    CaptureError
+        If a row makes no sense.
+    """
+    machine = capture.machine()
+    scores = {name: SlubScore(capture.name, name) for name in capture.before}
+    try:
+        operations = schedule_objects(capture, machine)
+        for operation in operations:
+            if isinstance(operation, ObjectOperation) and operation.gives:
+                scores[operation.cache].allocs += 1
+        finished = _run_until_miss(machine, operations, scores)
+        truth = capture.truth()
+        pages = list(differences(machine, truth))
+        for name, score in scores.items():
+            score.finished = finished
+            score.final = [*slab_differences(name, slab(machine), slab(truth)), *pages] if finished else []
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise CaptureError(f"{capture.name}: an operation makes no sense: {error!r}") from error
+    return list(scores.values())
+
+
+def _run_until_miss(machine: Machine, operations: Sequence[ObjectOperation | Operation],
+                    scores: dict[str, SlubScore]) -> bool:
+    """Compare until a miss or the end; True if the end was reached."""
+    for operation in operations:
+        if isinstance(operation, ObjectOperation):
+            score = scores[operation.cache]
+            score.misses += _compare_object(machine, operation)
+            if score.misses:
+                return False
+            score.exact += operation.gives
+        else:
+            pfn = run(machine, operation)
+            if operation.row[0] == "a" and pfn != operation.row[2]:
+                for score in scores.values():
+                    score.misses.append(Miss(operation.number, "pfn, no slab's", pfn, operation.row[2]))
+                return False
+    return True
+
+
+def _compare_object(machine: Machine, operation: ObjectOperation) -> list[Miss]:
+    """Do a request: its object and its pages against the trace."""
+    heard: list[Event] = []
+    request = operation.request
+    try:
+        with machine.trace.listen(heard.append):
+            object = run_object(machine, operation)
+    except KernelBug as error:
+        return [Miss(operation.number, f"{request}", str(error), "done")]
+    truth = [row for each in operation.pages for row in _page_rows(each)]
+    predicted = [row for row in (_predicted(event) for event in heard) if row]
+    found = [Miss(operation.number, f"pages of {request}", predicted, truth)] if predicted != truth else []
+    if object is not None and request is not None and object != request.ptr:
+        found.insert(0, Miss(operation.number, f"object of {request}", hex(object), hex(request.ptr)))
+    return found
+
+
+def _page_rows(operation: Operation) -> list[Row]:
+    """What the trace shows of a page operation, less CPU and node, the inner events where they were printed."""
+    row = operation.row
+    if row[0] == "a":
+        return [*map(_less_cpu, operation.inner), ["a", *row[2:6]]]
+    return [["f", *row[2:4]], *map(_less_cpu, operation.inner)]
+
+
+def _less_cpu(row: Row) -> Row:
+    return [row[0], *row[2:]]
+
+
+def _predicted(event: Event) -> Row | None:
+    """A tracepoint of the page allocator in the form of its row; None for what the trace does not show."""
+    if isinstance(event, mm_ev.MmPageAlloc):
+        return ["a", event.pfn, event.order, event.migratetype, event.gfp_mask] if event.pfn >= 0 else None
+    if isinstance(event, mm_ev.MmPageFree):
+        return ["f", event.pfn, event.order]
+    if isinstance(event, (mm_ev.MmPageAllocZoneLocked, mm_ev.MmPagePcpuDrain, mm_ev.MmPageAllocExtfrag)):
+        return _less_cpu(as_inner(event, 0))
+    return None
