@@ -123,6 +123,12 @@ class Stepper(anywidget.AnyWidget):
         The steps of the film strip. If not given: first, middle and last, as far as they fit in 40 KB.
     say : callable, optional
         ``say(event) -> str``, one sentence; `mmviz.narrate.sentence` if not given.
+
+    Attributes
+    ----------
+    scene : Scene
+        Its key picture, as in ``stepper.scene.savefig("step.pdf")``: the one that it opens with; the last one where
+        it opens before the first step.
     """
 
     _esm = HERE / "player.js"
@@ -144,10 +150,12 @@ class Stepper(anywidget.AnyWidget):
         encoder, stills = Encoder(), {}
         for frame in frames(recording, draw, say):
             _add(encoder, frame)
+            if frame.number == start or not start:
+                key = frame.scene
             if frame.number in wanted:
                 stills[frame.number] = still(frame, length)
         story = encoder.finish() | {"label": label or "", "start": start}
-        self._length, self._chosen, self._stills = length, strip is not None, stills
+        self._length, self._chosen, self._stills, self.scene = length, strip is not None, stills, key
         with self.hold_sync():
             self.step = start
             self.data = json.dumps(story, separators=(",", ":"), ensure_ascii=False)
