@@ -79,7 +79,7 @@ def imagined_request(machine: Machine, gfp_mask: int | None, nid: int | None) ->
         raise ValueError(f"gfp_mask must be made of the bits {__GFP_BITS_MASK:#x}, got {gfp_mask:#x}")
     if nid is not None or gfp_mask & __GFP_THISNODE or not machine.config.numa:
         return _request(machine, gfp_mask, local if nid is None else nid, None)
-    binds = policy.mode == MPOL_BIND and apply_policy_zone(machine, gfp_zone(machine, gfp_mask))
+    binds = policy.mode == MPOL_BIND and apply_policy_zone(machine, policy, gfp_zone(machine, gfp_mask))
     turn = next_node_in(machine.current.il_prev, policy.nodes) if policy.mode == MPOL_INTERLEAVE else local
     return _request(machine, gfp_mask, policy_node(policy, turn), policy.nodes if binds else None)
 
