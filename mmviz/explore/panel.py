@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 from typing import Any, NamedTuple, Protocol
@@ -157,13 +158,13 @@ class Panel(ipywidgets.VBox):  # type: ignore[misc]
         """The heading of what is shown."""
         return str(json.loads(self.stepper.data)["label"])
 
+    @abstractmethod
     def read(self, line: str) -> Setting:
         """The setting of a line; ValueError in clear words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shown(self, setting: Any) -> Shown:
         """What a setting shows."""
-        raise NotImplementedError
 
     def coupled(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         """The values that follow from one knob that was turned."""
