@@ -61,8 +61,9 @@ class Series:
 
     def __init__(self, source: Recording | str, ask: Kind | Iterable[Kind] | None, seed: int, at: int = 0,
                  machine: Any = None) -> None:
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 10**9:
-            raise ValueError(f"seed must be an int 0 to 999,999,999, got {seed!r}")
+        for name, given in (("seed", seed), ("at", at)):
+            if type(given) is not int or not 0 <= given < 10**9:
+                raise ValueError(f"{name} must be an int 0 to 999,999,999, got {given!r}")
         self.seed, self.source, self.name, self.machine = seed, source, "", machine
         if isinstance(source, str):
             self._in_turn = () if is_prediction(source) else _kinds(source.split("+"))

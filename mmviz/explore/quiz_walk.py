@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..kernel import ALLOC_HARDER, ALLOC_HIGH, MAX_ORDER, NR_FREE_PAGES, WMARK_LOW, WMARK_MIN, gfp_name
+from ..draw.request import Request, running_request, why_out
+from ..kernel import __GFP_THISNODE, ALLOC_HARDER, ALLOC_HIGH, MAX_ORDER, NR_FREE_PAGES, WMARK_LOW, WMARK_MIN, gfp_name
 from ..mm import events as ev
 from ..mm.fallback import FALLBACKS
 from ..mm.mmzone import Zone
@@ -43,15 +44,17 @@ def ask_zone_serves(recording: Recording, number: int) -> Question | None:
         return None
     first = next((s.event for s in steps if isinstance(s.event, ev.PreferredZoneChosen)), served)
     picture = state.node[first.nid].node_zones[first.zone_idx]
-    known = {zone.label: _zone(zone, asked, served, steps, first.zone_idx) for zone in zones}
+    request = running_request(state, recording[number])
+    known = {zone.label: _zone(zone, asked, served, steps, first.zone_idx,
+                               why_out(state, request, zone) if request else "") for zone in zones}
     right = known[state.node[served.nid].node_zones[served.zone_idx].label]
     text = (f"{pages(1 << asked.order)} (order {asked.order}) {'are' if asked.order else 'is'} asked for with "
-            f"{gfp_name(asked.gfp_mask)}, on node {asked.nid}. Which zone serves?")
+            f"{gfp_name(asked.gfp_mask)}, on node {asked.nid}{_bound(request)}. Which zone serves?")
     marks: dict[str, Value] = {f"entry {label}": label for label in known}
     return question("zone_serves", text, right, known.values(), number, picture, marks)
 
 
-def _zone(zone: Zone, asked: ev.RequestPrepared, served: Any, steps: list[Step], classzone: int) -> Option:
+def _zone(zone: Zone, asked: ev.RequestPrepared, served: Any, steps: list[Step], classzone: int, out: str) -> Option:
     marks = ", ".join(f"{name} {wmark_pages(zone, mark):,}" for mark, name in ((WMARK_MIN, "MIN"), (WMARK_LOW, "LOW")))
     label = (f"{zone.label}: counter {zone.vm_stat[NR_FREE_PAGES]:,}, {marks}, "
              f"reserve {zone.lowmem_reserve[classzone]:,}")
@@ -63,6 +66,9 @@ def _zone(zone: Zone, asked: ev.RequestPrepared, served: Any, steps: list[Step],
         ceiling = zone.machine.config.zone_names[asked.high_zoneidx]
         return option(zone.label, label, f"It is above the ceiling: {gfp_name(asked.gfp_mask)} allows {ceiling} and "
                       "the zones below it", "gfp_zone")
+    if not checks and out:
+        rule = "node_zonelist" if asked.gfp_mask & __GFP_THISNODE else "policy_nodemask"
+        return option(zone.label, label, f"It is no zone of this walk: {out}", rule)
     if not checks:
         return option(zone.label, label, "The walk ends before it comes here: a zone earlier in the zonelist serves",
                       "get_page_from_freelist")
@@ -73,6 +79,12 @@ def _zone(zone: Zone, asked: ev.RequestPrepared, served: Any, steps: list[Step],
     reason = f"{check.free:,} is not more than {check.min:,} + {check.reserve:,}" if check.free <= check.min + \
         check.reserve else f"it has no block of order {check.order}"
     return option(zone.label, label, f"It is asked and passed over: {reason}", "__zone_watermark_ok")
+
+
+def _bound(request: Request | None) -> str:
+    """The nodes of a policy that leaves others out, in words."""
+    nodes = request.nodes if request else None
+    return "" if nodes is None else f", bound to node{'s' * (len(nodes) > 1)} {', '.join(map(str, nodes))}"
 
 
 def _why_served(checks: list[ev.WatermarkChecked], steps: list[Step]) -> str:

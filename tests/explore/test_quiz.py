@@ -13,7 +13,7 @@ from mmviz.explore.questions import LETTERS
 from mmviz.explore.quiz import Quiz
 from mmviz.explore.quiz_instances import instance
 from mmviz.explore.quiz_walk import KIND_OF, KINDS
-from mmviz.kernel import kernel_symbols
+from mmviz.kernel import MPOL_BIND, kernel_symbols
 from mmviz.mm import events as ev
 from mmviz.mm import highmem_events as kmap_events
 from mmviz.mm import vm_events
@@ -294,6 +294,12 @@ def test_wrong_sources(lesson):
         Quiz(lesson, ask="next_node")
 
 
+@pytest.mark.parametrize("at", [-1, 2.5, True, "3", 10**9])
+def test_a_place_to_begin_that_is_none(lesson, at):
+    with pytest.raises(ValueError, match=r"at must be an int 0 to 999,999,999, got "):
+        Quiz(lesson, ask="merge", at=at)
+
+
 def test_every_event_of_the_table_is_one():
     assert all(issubclass(EVENTS[name], mv.Event) for name in KIND_OF)
     assert set(KIND_OF.values()) == set(KINDS)
@@ -425,3 +431,18 @@ def test_a_zone_above_its_mark_that_may_not_steal_is_told_so():
     assert question.right == "DMA32"
     (wrong,) = [option for option in question.options if option.value == "Normal"]
     assert "ALLOC_NOFRAGMENT" in wrong.reason and wrong.reason.startswith("It passes its watermark")
+
+
+@pytest.mark.parametrize("forbid, why, rule", [
+    (lambda machine: mv.set_mempolicy(machine, MPOL_BIND, [1]), "not in the nodemask", "policy_nodemask"),
+    (lambda machine: mv.set_current(machine, 0), "THISNODE: not asked", "node_zonelist")])
+def test_a_zone_that_a_request_may_not_use_is_told_so(forbid, why, rule):
+    """Its zones come first in the walk or last; neither is the reason."""
+    machine = mv.boot([("DMA32", 0x1000, 0x1000, 0), ("DMA32", 0x4000, 0x1000, 1)], cpus=(0, 1))
+    forbid(machine)
+    with mv.record(machine) as recording:
+        mv.alloc_pages(machine, mv.GFP_KERNEL | (mv.__GFP_THISNODE if "THISNODE" in why else 0), 0)
+    question = Quiz(recording, ask="zone_serves").question
+    (wrong,) = [option for option in question.options if option.value != question.right]
+    assert ("bound to node 1. Which" in question.text) == (rule == "policy_nodemask")
+    assert why in wrong.reason and wrong.reason.endswith(f":{rule})")
