@@ -13,8 +13,8 @@ as it is, nothing is asked while it runs, and a Machine may be used by one kerne
 Where several modules have a function of one name (an allocator each), your function stands for all of them, and the
 kernel's is that of the first module by name.
 
-Left out: methods, and functions that are kept in a table or found by import_module. What replays a recording is such a table, so a recording of
-any kernel can be stepped.
+Left out: methods, and functions that are kept in a table or found by import_module. What replays a recording is such a
+table, so a recording of any kernel can be stepped.
 """
 from __future__ import annotations
 
