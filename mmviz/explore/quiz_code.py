@@ -111,12 +111,14 @@ def _questions(recording: Recording, kinds: tuple[str, ...], at: int) -> Iterato
 
 
 def _kinds(ask: Kind | Iterable[Kind]) -> tuple[str, ...]:
-    asked = (ask,) if isinstance(ask, (str, type)) else tuple(ask)
+    asked = tuple(ask) if isinstance(ask, Iterable) and not isinstance(ask, str) else (ask,)
+    if not asked:
+        raise ValueError(f"ask must be one of {', '.join(KINDS)}, or several of them; got none")
     return tuple(dict.fromkeys(_kind(one) for one in asked))
 
 
-def _kind(ask: Kind) -> str:
-    name = ask if isinstance(ask, str) else ask.__name__
+def _kind(ask: object) -> str:
+    name = str(getattr(ask, "__name__", ask))
     found = KIND_OF.get(name, name)
     if found not in KINDS:
         raise ValueError(f"ask must be one of {', '.join(KINDS)}, or an event of {', '.join(KIND_OF)}; got {name!r}")

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from mmviz.explore.questions import LETTERS
 from mmviz.explore.quiz import Quiz
 from mmviz.explore.quiz_instances import instance
 from mmviz.explore.quiz_walk import KIND_OF, KINDS
-from mmviz.kernel import MPOL_BIND, kernel_symbols
+from mmviz.kernel import MPOL_BIND, MPOL_PREFERRED, kernel_symbols
 from mmviz.mm import events as ev
 from mmviz.mm import highmem_events as kmap_events
 from mmviz.mm import vm_events
@@ -292,6 +293,9 @@ def test_wrong_sources(lesson):
         Quiz(mv.toy(4))
     with pytest.raises(ValueError, match="no question of the kind next_node from step 0"):
         Quiz(lesson, ask="next_node")
+    for nothing in ([], 3, [3], "", mv.Quiz):
+        with pytest.raises(ValueError, match=r"ask must be one of order_found, .* got "):
+            Quiz(lesson, ask=nothing)
 
 
 @pytest.mark.parametrize("at", [-1, 2.5, True, "3", 10**9])
@@ -433,16 +437,26 @@ def test_a_zone_above_its_mark_that_may_not_steal_is_told_so():
     assert "ALLOC_NOFRAGMENT" in wrong.reason and wrong.reason.startswith("It passes its watermark")
 
 
-@pytest.mark.parametrize("forbid, why, rule", [
-    (lambda machine: mv.set_mempolicy(machine, MPOL_BIND, [1]), "not in the nodemask", "policy_nodemask"),
-    (lambda machine: mv.set_current(machine, 0), "THISNODE: not asked", "node_zonelist")])
-def test_a_zone_that_a_request_may_not_use_is_told_so(forbid, why, rule):
-    """Its zones come first in the walk or last; neither is the reason."""
+PREFERRED_0, BIND_1 = mv.Mempolicy(MPOL_PREFERRED, (0,)), mv.Mempolicy(MPOL_BIND, (1,))
+
+
+@pytest.mark.parametrize("of_task, of_mapping, thisnode, why, rule", [
+    (BIND_1, None, 0, "Node 0 is not in the nodemask", "policy_nodemask"),
+    (None, BIND_1, 0, "Node 0 is not in the nodemask", "policy_nodemask"),
+    (BIND_1, PREFERRED_0, 0, "The walk ends before it comes here", "get_page_from_freelist"),
+    (None, None, mv.__GFP_THISNODE, "the zones of node 0 alone", "node_zonelist")])
+def test_a_zone_that_a_request_may_not_use_is_told_so(of_task, of_mapping, thisnode, why, rule):
+    """A policy that binds, of the task or of its mapping, and __GFP_THISNODE: the end of the walk is not the reason."""
     machine = mv.boot([("DMA32", 0x1000, 0x1000, 0), ("DMA32", 0x4000, 0x1000, 1)], cpus=(0, 1))
-    forbid(machine)
+    if of_task:
+        mv.set_mempolicy(machine, *of_task)
+    vma = SimpleNamespace(vm_start=0, vm_pgoff=0, vm_policy=of_mapping)
     with mv.record(machine) as recording:
-        mv.alloc_pages(machine, mv.GFP_KERNEL | (mv.__GFP_THISNODE if "THISNODE" in why else 0), 0)
+        if thisnode:
+            mv.alloc_pages(machine, mv.GFP_KERNEL | thisnode, 0)
+        else:
+            mv.alloc_pages_vma(machine, mv.GFP_KERNEL, 0, vma, 0, 0)
     question = Quiz(recording, ask="zone_serves").question
     (wrong,) = [option for option in question.options if option.value != question.right]
-    assert ("bound to node 1. Which" in question.text) == (rule == "policy_nodemask")
+    assert ("bound to nodes 1. Which" in question.text) == (rule == "policy_nodemask")
     assert why in wrong.reason and wrong.reason.endswith(f":{rule})")
