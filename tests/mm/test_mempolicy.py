@@ -148,6 +148,24 @@ def test_a_huge_page_is_asked_of_the_node_alone_first():
     assert light is None
 
 
+def test_the_second_try_for_a_huge_page_is_one_round_on_any_node():
+    machine = nodes(2)
+    mv.take(machine, mv.GFP_NOWAIT | mv.__GFP_THISNODE)
+    with mv.record(machine) as rec:
+        mv.alloc_pages_vma(machine, mv.GFP_TRANSHUGE, 9, vma(), vma().vm_start, 0, hugepage=True)
+    first, second = (step.event.gfp_mask for step in rec.select(ev.RequestPrepared))
+    assert (first, second) == (mv.GFP_TRANSHUGE | mv.__GFP_THISNODE, mv.GFP_TRANSHUGE | mv.kernel.__GFP_NORETRY)
+
+
+@pytest.mark.parametrize("pgoff, node", [(0, 0), (511, 0), (512, 1), (1024, 0)])
+def test_the_offset_of_a_huge_page_counts_in_huge_pages(pgoff, node):
+    mapping = vma(Mempolicy(MPOL_INTERLEAVE, (0, 1)), pgoff)
+    pfn = mv.alloc_pages_vma(nodes(2), mv.GFP_TRANSHUGE, 9, mapping, mapping.vm_start, 0)
+    assert node_of(pfn) == node
+    pfn = mv.alloc_pages_vma(nodes(2), mv.GFP_TRANSHUGE, 9, mapping, mapping.vm_start + (512 << 12), 0)
+    assert node_of(pfn) == 1 - node
+
+
 def test_a_huge_page_of_a_bound_mapping_goes_by_the_mask():
     machine = nodes(2)
     mapping = vma(Mempolicy(MPOL_BIND, (1,)))
