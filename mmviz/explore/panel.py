@@ -20,6 +20,7 @@ from ..errors import MmvizError
 from ..mm.machine import Machine
 from ..trace import Event, Recording, record
 from .knobs import Knob, Knobs
+from .page import saved_too
 from .stepper import Draw, Stepper
 
 Work = Callable[[Machine], Iterator[None]]  # requests one by one: each `next` does one, and it stops before each
@@ -220,6 +221,4 @@ class Panel(ipywidgets.VBox):  # type: ignore[misc]
         return f"<p><code>{escape(repr(self))}</code></p>{self.stepper.html()}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self), "text/html": self.html()}, metadata
+        return saved_too(super()._repr_mimebundle_(**kwargs), repr(self), self.html())

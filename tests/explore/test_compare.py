@@ -171,6 +171,9 @@ def test_the_browser_asks_for_the_experiment():
     assert json.loads(quiz.said)["offer"] == f"A machine that {VARIANTS['head_only'].does} gives your answer"
     quiz._heard(quiz, {"number": 0, "experiment": True}, [])
     assert isinstance(quiz.shown, Compare)
+    first = quiz.shown
+    quiz._heard(quiz, {"number": 0, "experiment": True}, [])  # a second click runs nothing
+    assert quiz.shown is first
     quiz._heard(quiz, {"number": 0, "again": True}, [])
     assert quiz.shown is None
 
