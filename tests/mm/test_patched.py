@@ -52,6 +52,23 @@ def test_a_name_means_the_same_function_each_time():
     assert {name: function.__code__ for name, function in vars(patched()).items() if name != "changed"} == first
 
 
+def test_what_is_named_keeps_its_default():
+    line = mv.Timeline(mv.toy(4), [], lambda *_: None)
+    assert patched().unusable_over_time(line, [10], points=2) == mv.unusable_over_time(line, [10], points=2)
+
+
+def test_what_you_replace_is_called_from_other_cores():
+    """The first page table of a process comes from alloc_pages: from yours, if there is one."""
+    asked = []
+
+    def counting(machine, gfp_mask, order):
+        asked.append(order)
+        return mv.alloc_pages(machine, gfp_mask, order)
+    mine, machine = patched(alloc_pages=counting), mv.toy(4)
+    assert mine.mm_alloc(machine, 1, "init").pgd == mv.mm_alloc(mv.toy(4), 1, "init").pgd
+    assert asked == [0]
+
+
 def test_a_wrong_name_is_told():
     with pytest.raises(ValueError, match=r"such as expand.*got 'expan'"):
         patched(expan=last)
