@@ -460,3 +460,30 @@ def test_a_zone_that_a_request_may_not_use_is_told_so(of_task, of_mapping, thisn
     (wrong,) = [option for option in question.options if option.value != question.right]
     assert ("bound to nodes 1. Which" in question.text) == (rule == "policy_nodemask")
     assert why in wrong.reason and wrong.reason.endswith(f":{rule})")
+
+
+def test_an_empty_list_has_no_two_ends():
+    for recording, _ in problems("head_or_tail")[:10]:
+        for step in recording.select(ev.BuddyChecked):
+            if KINDS["head_or_tail"](recording, step.number):
+                back, state = recording[step.number + 1].event, recording.at(step.number)
+                assert state.node[back.nid].node_zones[back.zone_idx].nr_listed(back.order, back.migratetype)
+
+
+def test_a_tie_of_distances_is_not_asked():
+    machine = mv.boot([("DMA32", 0x1000 * (nid + 1), 0x400, nid) for nid in range(3)])
+    mv.take(machine, mv.GFP_NOWAIT | mv.__GFP_THISNODE)
+    with mv.record(machine) as recording:
+        mv.alloc_pages(machine, mv.GFP_NOWAIT, 0)
+    assert {step.event.nid for step in recording.select(ev.WatermarkChecked)} == {0, 1}
+    with pytest.raises(ValueError, match="no question of the kind next_node"):
+        Quiz(recording, ask="next_node")
+
+
+def test_a_mark_that_is_boosted_keeps_its_name():
+    machine = mv.toy(4, watermarks=(10, 20, 30))
+    machine.zone("DMA32").watermark_boost = 5
+    with mv.record(machine) as recording:
+        mv.alloc_pages(machine, mv.GFP_NOWAIT, 0)
+    question = Quiz(recording, ask="watermark").question
+    assert "tested against LOW" in question.text and question.right == "yes 1024 25"
