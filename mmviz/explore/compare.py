@@ -71,8 +71,9 @@ class Together:
         return len(self.places) - 1
 
     def __getitem__(self, i: int) -> BothSteps:
-        before, (left, right) = self.places[i], self.places[i + 1]
-        return BothSteps(i, self.left[left - 1] if left else None, self.right[right - 1] if right else None,
+        number = range(len(self))[i]
+        before, (left, right) = self.places[number], self.places[number + 1]
+        return BothSteps(number, self.left[left - 1] if left else None, self.right[right - 1] if right else None,
                          (left > before[0], right > before[1]))
 
     def at(self, i: int) -> tuple[Any, Any]:
@@ -104,9 +105,9 @@ class Compare(Stepper):
     draw : callable
         ``draw(state, step) -> Scene``; a pair has its own.
     names : (str, str), optional
-        What stands over the pictures.
+        What stands over the pictures; a pair has its own.
     by : str, optional
-        "step", or "request": one position for each request.
+        "step", or "request": one position for each request. A pair has its own.
     at : int, optional
         The position to open at: 0 is before the first, -1 the last.
 
@@ -122,14 +123,14 @@ class Compare(Stepper):
     """
 
     def __init__(self, left: Recording | str, right: Recording | None = None, draw: Draw | None = None, *,
-                 names: tuple[str, str] = ("Left", "Right"), by: str = "step", at: int | None = None,
+                 names: tuple[str, str] | None = None, by: str | None = None, at: int | None = None,
                  label: str | None = None) -> None:
-        if isinstance(left, str):
+        if isinstance(left, str) and right is None:
             pair = _pair(left)
             first, second = recordings(pair)
-            names, by, draw = pair.names, pair.by, draw or draw_of(pair.picture)
+            names, by, draw = names or pair.names, by or pair.by, draw or draw_of(pair.picture)
         elif isinstance(left, Recording) and isinstance(right, Recording) and draw is not None:
-            first, second = left, right
+            first, second, names, by = left, right, names or ("Left", "Right"), by or "step"
         else:
             raise TypeError("Compare takes two Recordings and a drawing, or the name of a pair; got "
                             f"{type(left).__name__}, {type(right).__name__} and {draw!r}")

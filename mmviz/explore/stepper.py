@@ -25,7 +25,7 @@ from ..mm.events import FreeAreaSearched, GuardChecked
 from ..narrate import ADDRESSES, sentence
 from . import page
 from .coding import CallLine, Encoder
-from .page import HERE, block
+from .page import HERE, block, saved_too
 
 PLACES = {"address", "start", "end", "floor", "ceiling", "page", "newpage", "vm_start", "vm_end"}
 MOST_STEPS = 2000
@@ -181,9 +181,7 @@ class Stepper(anywidget.AnyWidget):
         return block(self.data, stills)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self), "text/html": self.html()}, metadata
+        return saved_too(super()._repr_mimebundle_(**kwargs), repr(self), self.html())
 
 
 def _checked_length(recording: Any) -> int:
