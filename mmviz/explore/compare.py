@@ -29,18 +29,13 @@ class BothSteps(NamedTuple):
     left: Step | None
     right: Step | None
     moved: tuple[bool, bool]
+    decision: bool  # nothing has changed on either side since the position before
     stack: tuple[()] = ()  # there would be two
 
     @property
     def event(self) -> BothSteps:
         """What a Stepper asks for its sentence and its kind: both."""
         return self
-
-    @property
-    def decision(self) -> bool:
-        """Whether nothing changes on either side."""
-        sides = zip((self.left, self.right), self.moved, strict=True)
-        return all(step.event.decision for step, moved in sides if step and moved)
 
 
 class Together:
@@ -73,8 +68,9 @@ class Together:
     def __getitem__(self, i: int) -> BothSteps:
         number = range(len(self))[i]
         before, (left, right) = self.places[number], self.places[number + 1]
+        since = self.left.steps[before[0]:left] + self.right.steps[before[1]:right]
         return BothSteps(number, self.left[left - 1] if left else None, self.right[right - 1] if right else None,
-                         (left > before[0], right > before[1]))
+                         (left > before[0], right > before[1]), all(step.event.decision for step in since))
 
     def at(self, i: int) -> tuple[Any, Any]:
         """Both states at position `i`."""

@@ -82,6 +82,14 @@ def test_steps_are_counted_from_the_end_too():
         together[len(together)]
 
 
+@pytest.mark.parametrize("by", ["step", "request"])
+def test_a_position_is_a_decision_where_neither_state_changes(by):
+    together = Together(*recordings(PAIRS["half"]), by=by)
+    for i in range(len(together)):
+        assert together[i].decision == (together.at(i) == together.at(i + 1))
+    assert not all(together[i].decision for i in range(len(together)))
+
+
 def test_nothing_can_be_compared_with_nothing():
     with mv.record(mv.toy(4)) as one, mv.record(mv.toy(4)) as two:
         pass
