@@ -170,7 +170,7 @@ class AnonVma:
 
 
 class Mapping(NamedTuple):
-    """page->mapping ("anon" and an anon_vma, or "file" and an inode) and page->index."""
+    """page->mapping ("anon" and an anon_vma, "file" and an inode, "" and 0: NULL) and page->index."""
 
     kind: str
     owner: int

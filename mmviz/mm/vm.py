@@ -144,11 +144,8 @@ def __add(counts: dict[int, int], pfn: int, delta: int) -> None:
 
 
 def set_page_mapping(machine: Machine, pfn: int, kind: str, owner: int, index: int) -> None:
-    """page->mapping and page->index: "anon" and an anon_vma, or "file" and an inode; kind "" forgets both."""
-    if kind:
-        vm(machine).mapping[pfn] = Mapping(kind, owner, index)
-    else:
-        vm(machine).mapping.pop(pfn, None)
+    """page->mapping and page->index: "anon" and an anon_vma, or "file" and an inode; kind "" is a mapping of NULL."""
+    vm(machine).mapping[pfn] = Mapping(kind, owner, index)
     if machine.on:
         machine.trace.emit(ev.SetPageMapping(pfn, kind, owner, index))
 

@@ -116,7 +116,7 @@ class AddCompoundMapcount(PageChange):
 
 @event
 class SetPageMapping(PageChange):
-    """page->mapping and page->index were set; kind "" forgets them."""
+    """page->mapping and page->index were set; kind "" is a mapping of NULL."""
 
     kind: str
     owner: int

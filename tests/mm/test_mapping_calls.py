@@ -2,6 +2,7 @@
 import pytest
 
 import mmviz as mv
+from mmviz.capture.page_table_state import page_of
 from mmviz.kernel import (
     MADV_DOFORK,
     MADV_DONTFORK,
@@ -506,16 +507,18 @@ def test_a_shorter_file_takes_its_pages_and_their_copies_out_of_all_tables(space
 
 
 def test_a_page_that_somebody_holds_outlives_its_file(space):
-    s, file = with_file(space, 1)
-    s.mmap(0, 1, file=file)
-    pfn = vm(s.machine).inode[file].pages[0]
+    s, file = with_file(space, 2)
+    s.mmap(0, 2, file=file)
+    pfn = vm(s.machine).inode[file].pages[1]
     mv.mm.swap.get_page(s.machine, pfn)
     assert vm(s.machine).flags[pfn] & PG_dirty
     shmem_setattr(s.machine, file, 0)
-    assert (pfn in vm(s.machine).mapping, vm(s.machine).flags[pfn] & PG_dirty) == (False, 0)
+    assert not vm(s.machine).flags[pfn] & PG_dirty
     mv.mm.swap.lru_add_drain(s.machine)
-    assert mv.mm.swap.page_count(s.machine, pfn) == 1
+    kept = page_of(s.machine, 0, pfn)
+    assert (kept.kind, kept.pgoff, kept.refs, kept.mapcount) == ("none", 1, 1, 0), "page->index stays, mapping is NULL"
     mv.mm.swap.put_page(s.machine, pfn)
+    assert pfn not in vm(s.machine).mapping
 
 
 def test_writing_to_a_file(space):
