@@ -243,11 +243,12 @@ def add_mm_counter_fast(machine: Machine, mm: int, member: int, value: int) -> N
 
 @mirrors("mm/memory.c")
 def check_sync_rss_stat(machine: Machine, mm: int) -> None:
-    """Count a fault; beyond TASK_RSS_EVENTS_THRESH of them, fold the task's counters."""
+    """Count a fault; if more than TASK_RSS_EVENTS_THRESH came before it, fold the task's counters."""
     space = vm(machine).mm[mm]
-    space.rss_events += 1
     if space.rss_events > TASK_RSS_EVENTS_THRESH:
         __fold(space)
+    else:
+        space.rss_events += 1
     if machine.on:
         machine.trace.emit(ev.CheckSyncRssStat(mm))
 

@@ -211,7 +211,7 @@ class AddMmCounterFast(Event):
 
 @event
 class CheckSyncRssStat(Event):
-    """The task counted a fault; at the 65th it folds its rss_stat into the address space's."""
+    """The task counted a fault; at the 66th it folds its rss_stat into the address space's."""
 
     mm: int
 
