@@ -2,8 +2,8 @@
 
 VM_LOCKED is a flag of a mapping, so to lock a part of one splits it; what has the same flags then may merge. Then the
 pages are brought in, each as if it was written to where that makes a copy, so that no fault is left to happen:
-`__mm_populate` (populate.py). A child does not inherit the lock. Mappings of drivers are passed over: they have all that
-they need.
+`__mm_populate` (populate.py). A child does not inherit the lock. Mappings of drivers are passed over: they have all
+that they need.
 
 Left out: RLIMIT_MEMLOCK (the caller is root), MLOCK_ONFAULT, mlockall, the unevictable list.
 """
