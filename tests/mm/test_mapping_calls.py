@@ -311,6 +311,10 @@ def test_mlock_stops_at_a_hole(space):
     s.mmap(4, 2)
     assert s.mlock(0, 6) == s.mlock(1, 3) == s.mlock(2, 1) == s.mlock(9, 1) == -Errno.ENOMEM
     assert (s.mm.locked_vm, s.mm.rss(1)) == (2, 0)  # locked as far as the hole, and not populated
+    with record(s.machine) as rec:
+        assert s.munlock(0, 6) == s.munlock(2, 1) == -Errno.ENOMEM
+    assert [step.event.call for step in rec.select(ev.CallRefused)] == ["munlock", "munlock"]
+    assert s.mm.locked_vm == 0
 
 
 def test_mlock_of_what_may_not_be_touched_locks_and_fails(space):
