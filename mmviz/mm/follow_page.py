@@ -198,7 +198,7 @@ def _touch_page(machine: Machine, page: int, pte: int, flags: int) -> None:
 
 
 def _mlock_page(machine: Machine, page: int) -> None:
-    """FOLL_MLOCK: pages on their way go to the LRU lists, and this one is locked (mlock_vma_page). Not the zero page."""
+    """FOLL_MLOCK: pages on their way go to the LRU lists; this one is locked, unless it is the zero page."""
     if page not in vm(machine).mapping:
         return
     lru_add_drain(machine)
