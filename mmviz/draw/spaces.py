@@ -95,7 +95,7 @@ def page_kind(machine: Machine, entry: int, pfn: int) -> str:
     if pfn == state.zero_pfn:
         return "zero"
     mapping = state.mapping.get(pfn)
-    return "special" if pte_special(entry) or mapping is None else mapping.kind
+    return "special" if pte_special(entry) or mapping is None else mapping.kind or "file"  # "": the file let it go
 
 
 def references(machine: Machine, pfn: int) -> int:

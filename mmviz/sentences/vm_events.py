@@ -215,7 +215,7 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "MmDrop": "The address space of process {mm} is gone.",
     "AddMmCounter": _counter("where VmRSS shows it"),
     "AddMmCounterFast": _counter("in its task first; VmRSS shows it later"),
-    "CheckSyncRssStat": "Process {mm} counts a fault; after 64 of them its task's counters are folded into VmRSS.",
+    "CheckSyncRssStat": "Process {mm} counts a fault; every 66th folds its task's counters into VmRSS.",
     "SyncMmRss": "What the task of process {mm} counted is folded into VmRSS.",
     "CountFault": _yes("Process {mm} has one more", "major fault", "minor fault", "major"),
     "SetVmFlags": "Mapping {vma} has flags {vm_flags:#x}.",

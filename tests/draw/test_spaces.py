@@ -16,6 +16,8 @@ from mmviz.kernel import I386
 from mmviz.mm.geometry import geometry_of
 from mmviz.mm.pgalloc import mm_alloc, p4d_alloc, pmd_alloc, pte_alloc_map, pud_alloc
 from mmviz.mm.pgtable import pfn_pte, pgd_offset, pte_mkspecial, vm_get_page_prot
+from mmviz.mm.shmem import shmem_file_setup, shmem_getpage_gfp, shmem_setattr
+from mmviz.mm.swap import lru_add_drain
 from mmviz.mm.vm import add_mapcount, pagevec_add, set_page_mapping, set_pte_at, vm
 from mmviz.mm.vma import __vma_link, set_vm_file, vm_area_alloc
 from mmviz.mm.zone import page_ref_add
@@ -322,6 +324,17 @@ def test_a_pin_is_what_is_left_over_and_too_few_references_are_seen():
     page_ref_add(machine.zone("DMA32"), pfn, -1)
     add_mapcount(machine, pfn, 1)
     assert f"frame {pfn:#x} short" in rects(draw_refcounts(machine))
+
+
+def test_a_pin_is_seen_when_the_file_has_let_go_of_the_page():
+    machine = mv.toy(4)
+    file = shmem_file_setup(machine, "f", 1)
+    pfn = shmem_getpage_gfp(machine, vm(machine).inode[file], 0)  # its reference is the pin
+    lru_add_drain(machine)
+    shmem_setattr(machine, file, 0)
+    page = held(machine, pfn)
+    assert (page.kind, page.refs, page.cached, page.pins) == ("file", 1, 0, 1)
+    assert f"frame {pfn:#x} has 1 references: 1 by pins" in draw_refcounts(machine).words
 
 
 def test_frames_can_be_chosen_and_long_lists_are_cut():
