@@ -1,11 +1,11 @@
 """The kernel under this very process: does a mapping of your own cost the page tables that the simulator says?
 
-    [ 1 GiB          ][x|x          1 GiB ][ 1 GiB          ]      two pages, one on each side of a boundary
-                        ^ no table of anybody else lies here
+    ...[        1 GiB      x][x      1 GiB        ][o ...         x: the two pages, on each side of a boundary
+       no PMD table here       none here            o: touched before, so the PUD table above all three is there
 
 The mapping is private, anonymous and not touched but in three places, so it costs three pages of memory. VmPTE in
-/proc/self/status is read before and after. Where there is no such file, or the pages have another size, what a Linux
-6.18 on x86-64 said stands for it.
+/proc/self/status is read before and after. Where there is no such file, the pages have another size, or so large a
+mapping is refused, what a Linux 6.18 on x86-64 said stands for it.
 """
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from ..mm.pgalloc import mm_alloc
 from ..mm.util import vm_mmap_pgoff
 
 GIB = 1 << 30
-AREA = 3 * GIB
+AREA = 6 * GIB
+PUD_TABLE = 512  # the GiB that one PUD table covers
 NORESERVE = 0x4000  # MAP_NORESERVE: no room in swap is asked for
 RECORDED = 16  # kB
 
@@ -54,10 +55,13 @@ def own_tables(status: str | Path = "/proc/self/status") -> OwnTables:
     -----
     Measured three times, and the middle one taken: other threads of this process may get tables meanwhile.
     """
+    recorded = OwnTables(_predicted(PAGE_SIZE), RECORDED, False)
     if vm_pte(status) is None or mmap.PAGESIZE != PAGE_SIZE:
-        return OwnTables(_predicted(PAGE_SIZE), RECORDED, False)
-    both = sorted((_measured(status) for _ in range(3)), key=lambda pair: pair[1])[1]
-    return OwnTables(*both, True)
+        return recorded
+    try:
+        return sorted(_measured(status) for _ in range(3))[1]
+    except OSError:
+        return recorded
 
 
 def vm_pte(status: str | Path) -> int | None:
@@ -69,22 +73,28 @@ def vm_pte(status: str | Path) -> int | None:
     return next((int(line.split()[1]) for line in lines if line.startswith("VmPTE:")), None)
 
 
-def _measured(status: str | Path) -> tuple[int, int]:
+def _measured(status: str | Path) -> OwnTables:
     """What the simulator predicts, and what the kernel says, of one mapping."""
     with mmap.mmap(-1, AREA, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE) as area:
         area.madvise(mmap.MADV_NOHUGEPAGE)
         start = ctypes.addressof(ctypes.c_char.from_buffer(area))
-        area[0] = 1
+        first, *two = (vaddr - start for vaddr in places(start))
+        area[first] = 1
         before = vm_pte(status) or 0
-        for vaddr in places(start)[1:]:
-            area[vaddr - start] = 1
-        return _predicted(start), (vm_pte(status) or 0) - before
+        for offset in two:
+            area[offset] = 1
+        return OwnTables(_predicted(start), (vm_pte(status) or 0) - before, True)
 
 
 def places(start: int) -> tuple[int, int, int]:
-    """The pages to touch: the first, and the two beside a boundary that has 1 GiB of the mapping on either side."""
-    boundary = -(-start // GIB) * GIB + GIB
-    return start, boundary - PAGE_SIZE, boundary
+    """The pages to touch in a mapping that starts there: one beforehand, and the two beside a boundary of 1 GiB.
+
+    All three lie below one PUD table, and the GiB on either side of the boundary within the mapping.
+    """
+    first = -(-start // GIB) + 1
+    boundary = next(gib for gib in range(first, first + 3) if gib // PUD_TABLE == (gib - 1) // PUD_TABLE
+                    == (gib + 1) // PUD_TABLE) * GIB
+    return boundary + GIB, boundary - PAGE_SIZE, boundary
 
 
 def _predicted(start: int) -> int:
@@ -92,10 +102,10 @@ def _predicted(start: int) -> int:
     machine = toy(4)
     mm = mm_alloc(machine, 1, "this process")
     assert mm is not None
-    counts = [mm.pgtables_bytes]
+    counts = []
     for vaddr in places(start):
         vm_mmap_pgoff(machine, mm, 0, vaddr, PAGE_SIZE, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, 0)
         access(machine, mm, vaddr, True, 1)
         counts.append(mm.pgtables_bytes)
-    return counts[3] - counts[1] >> 10
+    return counts[-1] - counts[0] >> 10

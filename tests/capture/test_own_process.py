@@ -4,7 +4,8 @@ import mmap
 import pytest
 
 import mmviz as mv
-from mmviz.capture.own_process import GIB, OwnTables, places, vm_pte
+from mmviz.capture import own_process
+from mmviz.capture.own_process import AREA, GIB, OwnTables, places, vm_pte
 
 STATUS = "/proc/self/status"
 
@@ -29,8 +30,16 @@ def test_the_line_is_read(tmp_path):
     assert vm_pte(tmp_path / "status") == 44
 
 
-@pytest.mark.parametrize("start", (0x7F0000000000, 0x7F0000001000, 0x7F003FFFF000))
-def test_nobody_elses_page_shares_a_table_with_the_two(start):
+def test_where_so_large_a_mapping_is_refused_the_recorded_value_stands(tmp_path, monkeypatch):
+    (tmp_path / "status").write_text("VmPTE:\t 44 kB\n")
+    monkeypatch.setattr(own_process, "AREA", 1 << 62)
+    assert mv.own_tables(tmp_path / "status") == OwnTables(16, 16, False)
+
+
+@pytest.mark.parametrize("start", (0x7F0000000000, 0x7F0000001000, 0x7F003FFFF000, *(
+    (512 - gib) * GIB + page for gib in range(5) for page in (0, 4096))))
+def test_the_two_pages_share_no_table_with_anybody_but_the_pud_table_of_the_first(start):
     first, below, above = places(start)
-    assert first == start and below + 4096 == above and above % GIB == 0
-    assert start <= above - GIB and above + GIB <= start + 3 * GIB
+    assert below + 4096 == above and above % GIB == 0 and first == above + GIB
+    assert start <= above - GIB and first + GIB <= start + AREA
+    assert {vaddr // (512 * GIB) for vaddr in (first, below)} == {above // (512 * GIB)}
