@@ -7,15 +7,16 @@
     0x1 0020 0000
 
 High addresses are at the top, as in the tree of a process that grows downwards; low ones at the bottom. A cell is one
-page: solid is a page, grey the zero page or a frame of no struct page, tint one that nobody may touch (PROT_NONE), and
+page: solid is a page, grey the zero page or a driver's frame, tint one that nobody may touch (PROT_NONE), and
 white nothing yet. Wide mappings put several pages into one cell and say so.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..kernel import PAGE_SHIFT, PAGE_SIZE
+from ..kernel import PAGE_SHIFT, PAGE_SIZE, VM_PFNMAP
 from ..mm.machine import Machine
+from ..mm.memory import is_cow_mapping
 from ..mm.mm_types import VmAreaStruct
 from ..mm.pgtable import pte_protnone
 from ..trace import Step
@@ -47,10 +48,10 @@ def draw_vmas(state: Machine, step: Step | None = None, *, mm: int | None = None
     Scene
     """
     space = space_of(state, step, mm)
-    shown = space.mmap[-MOST:]
+    shown, count = space.mmap[-MOST:], space.map_count
     marks: list[Mark] = [
         Text("title", STRONG, MARGIN, 24, f"The address space of {space.name}"),
-        Text("remark", MUTED, MARGIN, 42, f"{space.map_count} mappings, {page_words(space.total_vm)}; "
+        Text("remark", MUTED, MARGIN, 42, f"{count} mapping{'' if count == 1 else 's'}, {page_words(space.total_vm)}; "
              f"VmPTE {space.pgtables_bytes >> 10} kB")]
     y, above = HEAD, None
     for vma in reversed(shown):
@@ -60,8 +61,8 @@ def draw_vmas(state: Machine, step: Step | None = None, *, mm: int | None = None
             y += HOLE_TALL
         marks += _row(state, vma, y, _is_about(step, vma))
         y, above = y + TALL + 8, vma.vm_start
-    if len(shown) < space.map_count:
-        marks.append(Text("more", MUTED, LEFT, y + 13, f"{space.map_count - len(shown)} mappings more, below"))
+    if len(shown) < count:
+        marks.append(Text("more", MUTED, LEFT, y + 13, f"{count - len(shown)} mappings more, below"))
         y += HOLE_TALL
     words = "; ".join(f"{vma.name} {rights(vma)} {backing(state, vma)}" for vma in shown[:8])
     return Scene(f"The address space of {space.name}", WIDTH, y + 8, marks, f"{words or 'No mapping'}.")
@@ -125,9 +126,11 @@ def _tip(page: PageIn, kind: str, per: int) -> str:
 
 
 def backing(state: Machine, vma: VmAreaStruct) -> str:
-    """What a mapping shows: "anonymous", "ptfile from page 3", and its anon_vma."""
+    """What a mapping shows: "anonymous", "ptfile from page 3", "map from frame 0x1004", and its anon_vma."""
     inode = vm_of(state).inode.get(vma.vm_file)
-    what = f"{inode.name} from page {vma.vm_pgoff}" if inode is not None else "anonymous"
+    by_frame = vma.vm_flags & VM_PFNMAP and is_cow_mapping(vma.vm_flags)  # then vm_pgoff is a pfn
+    first = f"frame {vma.vm_pgoff:#x}" if by_frame else f"page {vma.vm_pgoff}"
+    what = f"{inode.name} from {first}" if inode is not None else "anonymous"
     return what + (f", anon_vma {vma.anon_vma}" if vma.anon_vma else "")
 
 
