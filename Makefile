@@ -5,7 +5,7 @@ PY := $(BIN)/python
 EXACT := mmviz/mm/*,mmviz/capture/*
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab test check unit nbval browser notebooks bench lock clean
+.PHONY: help venv lab test check unit nbval browser notebooks slides editions bench lock clean
 
 help:            ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,12 @@ browser: venv    ## the lessons in JupyterLab and as saved pages, in a real Chro
 
 notebooks: venv  ## run every notebook and save its outputs
 	$(PY) notebooks/_run.py
+
+slides: venv     ## make an offline deck of every lesson in build/slides
+	$(PY) notebooks/_slides.py build/slides
+
+editions: venv   ## make a blank and a solved edition of every lesson in build/editions
+	$(PY) notebooks/_editions.py build/editions
 
 bench: venv      ## measure; nothing fails here
 	$(PY) -m pytest -q -s -o python_files='bench_*.py' tests/bench

@@ -35,6 +35,9 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     **{name: f"mmviz.mm.page_free:{name}" for name in (
         "__free_pages", "drain_all_pages", "drain_pages", "free_pages", "free_unref_page_list")},
     **{name: f"mmviz.kernel:{name}" for name in vars(kernel) if name.startswith("__GFP_")},
+    **{name: f"mmviz.mm.extfrag:{name}" for name in (
+        "fragmentation_index", "unusable_free_index", "unusable_over_time")},
+    **{name: f"mmviz.mm.workload:{name}" for name in ("churn", "give", "take")},
     "events": "mmviz.mm.events:", "mm": "mmviz.mm:",
     "load_capture": "mmviz.capture.load:load_capture", "replay": "mmviz.capture.replay:replay",
     "timeline": "mmviz.capture.replay:timeline", "read_proc": "mmviz.capture.proc:read_proc",
@@ -42,10 +45,11 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "draw_free_area": "mmviz.draw.free_area:draw_free_area", "draw_split_tree": "mmviz.draw.split_tree:draw_split_tree",
     "draw_pcp": "mmviz.draw.pcp:draw_pcp", "draw_watermarks": "mmviz.draw.watermarks:draw_watermarks",
     "draw_calls": "mmviz.draw.calls:draw_calls", "outline": "mmviz.draw.calls:outline",
-    "draw_map": "mmviz.draw.map:draw_map",
+    "draw_zonelists": "mmviz.draw.zonelists:draw_zonelists", "numa_stat": "mmviz.mm.vmstat:numa_stat",
+    "draw_map": "mmviz.draw.map:draw_map", "draw_pageblocks": "mmviz.draw.pageblocks:draw_pageblocks",
+    "plot_fragmentation": "mmviz.draw.fragmentation:plot_fragmentation",
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
-    "check": "mmviz.explore.exercise:check",
     "load_operations": "mmviz.capture.page_table:load_operations",
     **{name: f"mmviz.capture.page_table:{name}" for name in ("record_operation", "replay_operations")},
     "draw_tables": "mmviz.draw.tables:draw_tables", "draw_walk": "mmviz.draw.walk:draw_walk",
@@ -64,6 +68,11 @@ _LAZY = {  # name -> module:attribute, looked up when first used
         "put_user_pages", "put_user_pages_dirty_lock")},
     "get_user_pages": "mmviz.mm.gup_longterm:get_user_pages",
     "get_user_pages_fast": "mmviz.mm.gup_fast:get_user_pages_fast",
+    "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
+    "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
+    "PolicyPanel": "mmviz.explore.policy_panel:PolicyPanel",
+    **{name: f"mmviz.capture.graph:{name}" for name in ("read_graph", "compare_calls")},
+    **{name: f"mmviz.mm.zonelist:{name}" for name in ("gfp_zone", "gfpflags_to_migratetype")},
 }
 
 

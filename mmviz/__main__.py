@@ -21,6 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--verbose", action="store_true", help="show each miss and the states that differ")
     command.add_argument("--resync", action="store_true", help="after a miss, take the truth and go on")
     command.set_defaults(run=_replay)
+    command = commands.add_parser("grade", help="check a class list of quiz codes",
+                                  description="Scores, before and after, and the wrong ideas, the frequent ones first.")
+    command.add_argument("file", metavar="CODES.csv", help="columns: name, code, and when (before, after)")
+    command.set_defaults(run=_grade)
+    command = commands.add_parser("coverage", help="which function runs each line of the outline, in which lesson",
+                                  description="A table in Markdown; exit status 1 if a line is recorded nowhere.")
+    command.set_defaults(run=_coverage)
     arguments = parser.parse_args(argv)
     return int(arguments.run(arguments))
 
@@ -45,6 +52,26 @@ def _scores(path: str, resync: bool) -> Iterator[Score | page_table.Score]:
         yield page_table.replay_operations(page_table.load_operations(path))
     else:
         yield from (replay(capture, resync=resync) for capture in load_capture(path))
+
+
+def _grade(arguments: argparse.Namespace) -> int:
+    from .explore.grade import grade, read_codes  # it needs the drawings, which take a while to load
+    try:
+        report = grade(read_codes(arguments.file))
+    except MmvizError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(report)
+    return 1 if report.problems else 0
+
+
+def _coverage(arguments: argparse.Namespace) -> int:
+    from .explore.outline import coverage, table  # it needs the drawings, which take a while to load
+    lines = coverage()
+    print(table(lines))
+    missing = sum(not line.recorded for line in lines)
+    print(f"{len(lines) - missing} of {len(lines)} lines are recorded in a lesson")
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+>")
 
 def execute(notebook, folder):
     options = {"kernel_name": "python3", "extra_arguments": ["--log-level=40"], "timeout": 120}
+    options["coalesce_streams"] = True  # where a print is cut into chunks depends on the clock
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": folder}}, **options).execute()
 
 

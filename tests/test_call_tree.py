@@ -4,12 +4,10 @@ Compared are the names visible in both, from the caller's function down: the sam
 order. What may differ stands in data/call_tree_exceptions.csv, each with its reason.
 """
 import csv
-import gzip
-import re
-from collections.abc import Iterator
 from itertools import groupby
 
 import mmviz as mv
+from mmviz.capture.graph import Tree, below, calls_of, read_graph, visible
 from mmviz.kernel import DATA, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED
 from mmviz.mm.access import access
 from mmviz.mm.fork import dup_mm, mmput
@@ -26,41 +24,9 @@ from mmviz.mm.vm import set_pte_at, vm
 from mmviz.mm.zone import add_to_free_area, del_page_from_free_area
 from mmviz.trace import Recording
 
-Tree = list[tuple[int, str]]  # (depth, symbol) in order
-GRAPHS = DATA / "captures" / "m512graph_noinline"
-ROOT = "__alloc_pages_nodemask"
-
 
 def graph(name: str) -> Tree:
-    """The calls of a function_graph trace; compiler suffixes such as .isra.0 dropped."""
-    lines = gzip.decompress((GRAPHS / f"{name}.graph.gz").read_bytes()).decode().splitlines()
-    calls = (re.match(r"[^|]*\|  ( *)([\w.]+)(?: \[\w+\])?\(\)", line) for line in lines)
-    return [(len(call[1]) // 2, call[2].split(".")[0]) for call in calls if call]
-
-
-def below(tree: Tree, root: str, containing: str = ROOT) -> Tree:
-    """The first subtree of `root` that has a call of `containing`."""
-    for start, (depth, symbol) in enumerate(tree):
-        if symbol == root:
-            end = next((i for i in range(start + 1, len(tree)) if tree[i][0] <= depth), len(tree))
-            if containing in {name for _, name in tree[start:end]}:
-                return tree[start:end]
-    raise AssertionError(f"no {root} with {containing} in the trace")
-
-
-def narrated(recording: Recording) -> Tree:
-    return [(depth, call.symbol) for root in recording.calls() for depth, call in root.walk()]
-
-
-def visible(tree: Tree, names: set[str]) -> Iterator[tuple[int, str]]:
-    """The calls of these names, with the depth that they have when all others are left out."""
-    above: list[int] = []
-    for depth, symbol in tree:
-        while above and above[-1] >= depth:
-            above.pop()
-        if symbol in names:
-            yield len(above), symbol
-            above.append(depth)
+    return read_graph(f"m512graph_noinline/{name}")
 
 
 def common(ours: Tree, theirs: Tree) -> tuple[Tree, Tree]:
@@ -100,7 +66,7 @@ def test_a_page_from_the_pcp_list_has_the_kernels_call_tree() -> None:
     mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
     with mv.record(machine) as rec:
         mv.__get_free_pages(machine, mv.GFP_KERNEL, 0)
-    ours, theirs = common(below(narrated(rec), "__get_free_pages"), below(graph("G_call_gfp0"), "__get_free_pages"))
+    ours, theirs = common(below(calls_of(rec), "__get_free_pages"), below(graph("G_call_gfp0"), "__get_free_pages"))
     assert ours == theirs
     assert len(ours) == 13
 
@@ -110,7 +76,7 @@ def test_order_3_has_the_kernels_call_tree() -> None:
     machine = machine_with_blocks([3 + order0_splits(theirs)[0]])
     with mv.record(machine) as rec:
         mv.__get_free_pages(machine, mv.GFP_KERNEL, 3)
-    ours, theirs = common(below(narrated(rec), "__get_free_pages"), theirs)
+    ours, theirs = common(below(calls_of(rec), "__get_free_pages"), theirs)
     assert ours == theirs
     assert len(ours) == 18
 
@@ -131,7 +97,7 @@ def test_a_refill_has_the_kernels_call_tree() -> None:
     machine = machine_with_blocks(fresh)
     with mv.record(machine) as rec:
         mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
-    ours, theirs = common(below(narrated(rec), top), theirs)
+    ours, theirs = common(below(calls_of(rec), top), theirs)
     assert ours == theirs
     assert len(ours) > 150
 
@@ -141,7 +107,7 @@ def test_zeroing_has_the_kernels_call_tree() -> None:
     mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
     with mv.record(machine) as rec:
         mv.get_zeroed_page(machine, mv.GFP_KERNEL)
-    ours, theirs = common(below(narrated(rec), "get_zeroed_page"), below(graph("G_call_zero"), "get_zeroed_page"))
+    ours, theirs = common(below(calls_of(rec), "get_zeroed_page"), below(graph("G_call_zero"), "get_zeroed_page"))
     assert ours == theirs
     assert "kernel_init_free_pages" in {name for _, name in ours}
 
@@ -166,7 +132,7 @@ def process(machine: mv.Machine) -> MmStruct:
 
 
 def compared(rec: Recording, theirs: Tree, root: str, containing: str) -> int:
-    ours, their = common(below(narrated(rec), root, containing), theirs)
+    ours, their = common(below(calls_of(rec), root, containing), theirs)
     assert ours == their
     return len(ours)
 
@@ -216,7 +182,7 @@ def test_the_faults_of_a_new_process_have_the_kernels_call_trees() -> None:
                      if name in names), "do_anonymous_page")
         seen.add(kind)
         rec = FAULTS[kind](names)
-        ours, their = common(below(narrated(rec), "handle_mm_fault", "handle_mm_fault"), tree)
+        ours, their = common(below(calls_of(rec), "handle_mm_fault", "handle_mm_fault"), tree)
         assert ours == their, kind
     assert seen == set(FAULTS)
 

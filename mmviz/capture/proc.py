@@ -16,7 +16,7 @@ from ..kernel import MAX_ORDER
 _BUDDY = re.compile(r"Node\s+(\d+), zone\s+(\w+)((?:\s+\d+)+)\s*$")
 _TYPED = re.compile(r"Node\s+(\d+), zone\s+(\w+), type\s+(\w+)((?:\s+>?\d+)+)\s*$")
 _ZONE = re.compile(r"Node\s+(\d+), zone\s+(\w+)\s*$")
-_COUNT = re.compile(r"\s+(pages free|min|low|high|spanned|present|managed)\s+(\d+)")
+_COUNT = re.compile(r"\s+(pages free|min|low|high|spanned|present|managed|numa_\w+)\s+(\d+)")
 _PROTECTION = re.compile(r"\s+protection: \(([\d, ]+)\)")
 _PCP = re.compile(r"\s+(count|batch):\s+(\d+)")
 
@@ -36,7 +36,8 @@ class FreeAreaCounts:
     pageblocks : dict of str to int
         Pageblocks by migratetype name (pagetypeinfo).
     fields : dict of str to int
-        "pages free", "min", "low", "high" (boost included), "spanned", "present", "managed" (zoneinfo), in pages.
+        "pages free", "min", "low", "high" (boost included), "spanned", "present", "managed" (zoneinfo), in pages;
+        "numa_hit", "numa_miss", "numa_foreign", "numa_interleave", "numa_local", "numa_other" of a NUMA build.
     protection : list of int
         lowmem_reserve by zone index (zoneinfo).
     pcp_count : list of int

@@ -24,6 +24,7 @@ from ..mm import events as ev
 from ..mm.machine import Machine
 from ..mm.mmzone import TOP_ORDER, Zone
 from ..trace import Step
+from .pageblocks import pageblocks_of
 from .reading import (
     HEAD,
     RIGHT,
@@ -31,7 +32,6 @@ from .reading import (
     Block,
     block_tip,
     concerns,
-    counts,
     event_of,
     free_words,
     heading,
@@ -128,7 +128,7 @@ def draw_frames(state: Machine, step: Step | None = None, *, zone: str | None = 
     grid = _grid(low, high, across)
     marks = _blocks(place, step, grid, found, types or {}) if grid.rows <= MOST_ROWS and len(found) < MOST_MARKS else []
     if not marks or len(marks) > MOST_MARKS - 40:
-        return _pageblocks(state, place, step, low, high, found)
+        return pageblocks_of(place, step, low, high, "too many pages to draw one by one: ")
     title = f"Page frames {low:#x} to {high - 1:#x} of zone {place.label}"
     remark = f"{across} pages a row; a block of order n is 2^n pages wide; the strip at the right: pageblocks"
     bottom = TOP + grid.rows * grid.height
@@ -285,75 +285,3 @@ def _legend(zone: Zone, bottom: float, kind: str) -> list[Mark]:
         marks.append(Text(f"legend text {name}", MUTED, x + 24, bottom + 26, name))
         x += 44 + 6.4 * len(name)
     return marks
-
-
-# ---------------------------------------------------------------- pageblocks
-
-
-def _pageblocks(machine: Machine, zone: Zone, step: Step | None, low: int, high: int, found: list[Piece]) -> Scene:
-    """A cell for each pageblock, or for several: its type, and how much of it is free."""
-    size = machine.config.pageblock_nr_pages
-    while -(-high // size) - low // size > MOST_CELLS:
-        size *= 2
-    cells = range(low // size, (high - 1) // size + 1)
-    across = 16 if len(cells) <= 256 else 32
-    width, rows = (RIGHT - LEFT) / across, -(-len(cells) // across)
-    height = max(16.0, min(30.0, TALL // rows))
-    share, now = _shares(found, size), {pfn // size for pfn in touched(step, zone)}
-    marks = heading(machine, f"Pageblocks of zone {zone.label}", _cell_remark(machine, size, high - low), step)
-    for i, cell in enumerate(cells):
-        x, y = LEFT + i % across * width, TOP + i // across * (height + 4)
-        marks += _cell(zone, cell, size, share.get(cell, 0), cell in now, (x, y, width - 3, height - 4))
-        if i % across == 0:
-            marks.append(Text(f"row {i // across}", NUMBER, LEFT - 8, y + height / 2 + 2, f"{cell * size:#x}",
-                              anchor="end"))
-    bottom = TOP + rows * (height + 4)
-    marks.append(Text("free", MUTED, RIGHT, bottom + 20, free_words(zone), anchor="end"))
-    title = f"Pageblocks {low:#x} to {high - 1:#x} of zone {zone.label}"
-    words = f"{title}: {len(cells)} cells, with {pages(counts(zone)['lists'])} of the zone on its free lists."
-    return Scene(title, WIDTH, bottom + 34, marks, words)
-
-
-def _cell_remark(machine: Machine, size: int, count: int) -> str:
-    blocks = size // machine.config.pageblock_nr_pages
-    cell = "one pageblock" if blocks == 1 else f"{blocks:,} pageblocks"
-    return (f"{pages(count)} are too many to draw one by one: a cell is {cell} of {size:,} pages, "
-            "its bar is what is in use")
-
-
-def _shares(found: list[Piece], size: int) -> dict[int, int]:
-    """Free pages by cell; pieces on a per-CPU list count as free here."""
-    share: dict[int, int] = {}
-    for piece in found:
-        if piece.kind in ("free", "pcp"):
-            for cell in range(piece.pfn // size, (piece.pfn + piece.size - 1) // size + 1):
-                overlap = min(piece.pfn + piece.size, (cell + 1) * size) - max(piece.pfn, cell * size)
-                share[cell] = share.get(cell, 0) + overlap
-    return share
-
-
-def _cell(zone: Zone, cell: int, size: int, free_pages: int, is_touched: bool,
-          place: tuple[float, float, float, float]) -> list[Mark]:
-    x, y, width, height = place
-    config, first = zone.machine.config, max(cell * size, zone.zone_start_pfn)
-    count = min((cell + 1) * size, zone.end_pfn) - first
-    name = type_name(config, _usual_type(zone, cell, size))
-    percent = 100 * free_pages // count
-    label = f"{name[0]} {percent}%" if width > 46 and percent < 100 else name[0]
-    tip = f"{first:#x} to {first + count - 1:#x}\n{name}: {free_pages:,} of {pages(count)} free, pcp included"
-    bar = Rect(f"bar {cell * size:#x}", used(name), x, y + height - 4, width * (1 - free_pages / count), 4, label="",
-               tip=tip)
-    return [Rect(f"cell {cell * size:#x}", free(name), x, y, width, height - 4, label=label, tip=tip,
-                 touched=is_touched), *([bar] if free_pages < count else [])]
-
-
-def _usual_type(zone: Zone, cell: int, size: int) -> int:
-    """The type that most pageblocks of a cell have."""
-    per_cell = size // zone.machine.config.pageblock_nr_pages
-    if per_cell == 1:
-        return zone.pageblock.get(cell, MIGRATE_MOVABLE)
-    blocks = range(cell * per_cell, (cell + 1) * per_cell)
-    others = [zone.pageblock[block] for block in zone.pageblock if block in blocks]
-    if 2 * len(others) <= per_cell:
-        return MIGRATE_MOVABLE
-    return max(sorted(set(others)), key=others.count)

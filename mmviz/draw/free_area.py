@@ -51,6 +51,7 @@ TOP = HEAD + 25  # the first row
 FOOT = TOP + MAX_ORDER * ROW + 8
 HEIGHT = FOOT + 30
 PEEKED = "beside the parent: asked only to choose head or tail of the list"
+CAPITAL = 8.4  # width of a letter of a lane's name
 SHARE = {"U": 3.3, "M": 3.3, "R": 2.1}  # of the width; lists of other types are short
 Lanes = dict[int, tuple[float, float]]  # migratetype -> left, width
 
@@ -108,15 +109,21 @@ def _lanes(zone: Zone, step: Step | None) -> Lanes:
     here = {getattr(event, name, -1) for name in ("migratetype", "fallback_mt")} if concerns(event, zone) else set()
     shown = [mt for mt in range(config.migrate_types) if mt <= MIGRATE_HIGHATOMIC or mt in here
              or any(area.free_list[mt] for area in zone.free_area)]
-    return _spread({mt: SHARE.get(letter(config, mt), 1.3) for mt in shown})
+    return _spread({mt: type_name(config, mt) for mt in shown})
 
 
-def _spread(shares: dict[int, float]) -> Lanes:
+def _spread(names: dict[int, str]) -> Lanes:
+    """The lanes side by side, each with its share of the width; its name does not run into the next lane."""
+    shares = {mt: SHARE.get(name[0], 1.3) for mt, name in names.items()}
+    least = {mt: 27 + CAPITAL * len(name) for mt, name in list(names.items())[:-1]}
     unit = (RIGHT - 66 - FIRST) / sum(shares.values())
+    tight = {mt for mt in least if unit * shares[mt] < least[mt]}
+    unit = (RIGHT - 66 - FIRST - sum(least[mt] for mt in tight)) / sum(shares[mt] for mt in names if mt not in tight)
     lanes, left = {}, FIRST
-    for migratetype, share in shares.items():
-        lanes[migratetype] = (left, unit * share)
-        left += unit * share
+    for mt in names:
+        width = least[mt] if mt in tight else unit * shares[mt]
+        lanes[mt] = (left, width)
+        left += width
     return lanes
 
 
@@ -220,7 +227,7 @@ def _counted(state: FreeAreaCounts) -> Scene:
                          "read_proc needs /proc/buddyinfo or /proc/pagetypeinfo")
     nr_free = state.nr_free or [sum(column) for column in zip(*state.by_type.values(), strict=True)]
     rows = {name: row for i, (name, row) in enumerate(state.by_type.items()) if i <= MIGRATE_HIGHATOMIC or any(row)}
-    lanes = _spread({i: SHARE.get(name[0], 1.3) for i, name in enumerate(rows)}) if rows else {}
+    lanes = _spread({i: name.upper() for i, name in enumerate(rows)}) if rows else {}
     title = f"Free blocks of zone {state.name}, node {state.nid}"
     remark = "Counts of a real machine; /proc names no page frame."
     marks = [Text("title", STRONG, MARGIN, 24, title), Text("remark", MUTED, MARGIN, 42, remark), *_frame(nr_free)]

@@ -314,10 +314,19 @@ def _free_area(zone: Zone, shown: ListShown | None) -> list[Mark]:
     for order, area in enumerate(zone.free_area):
         left = x + 8 + order * 33
         is_open = shown is not None and shown.order == order
-        marks.append(Rect(f"order {order}", free(), left, y + 32, 31, 18, label=f"{area.nr_free}", touched=is_open,
+        marks.append(Rect(f"order {order}", free(), left, y + 32, 31, 18, label=_short(area.nr_free), touched=is_open,
                           tip=f"order {order}\n{area.nr_free:,} blocks of {pages(1 << order)}"))
         marks.append(Text(f"order name {order}", NUMBER, left + 15, y + 62, f"{order}", anchor="middle"))
     return marks
+
+
+def _short(count: int) -> str:
+    """A count in four places at most.
+
+    >>> _short(999), _short(4012), _short(262144), _short(12_000_000)
+    ('999', '4k', '262k', '12M')
+    """
+    return f"{count}" if count < 1000 else f"{count // 1000}k" if count < 1_000_000 else f"{count // 1_000_000}M"
 
 
 def _list(zone: Zone, step: Step | None, pfn: int | None, shown: ListShown | None) -> list[Mark]:

@@ -20,10 +20,10 @@ are all that the back-ends and the browser ever see. Every mark is written Kind(
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import atan2, cos, hypot, isfinite, sin
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from . import style
 from .style import Look, Meaning
@@ -106,6 +106,12 @@ class Mark:
         """What to paint, relative to the origin."""
         raise TypeError(f"{type(self).__name__} has no parts")
 
+    def moved(self, dx: float, dy: float, prefix: str) -> Self:
+        """The same mark at another place of another scene, where its key begins with `prefix`."""
+        shift = {"x": dx, "x2": dx, "y": dy, "y2": dy}
+        places = {name: getattr(self, name) + by for name, by in shift.items() if hasattr(self, name)}
+        return replace(self, key=prefix + self.key, **places)
+
     @property
     def depth(self) -> int:
         """The layer that it is painted in."""
@@ -147,9 +153,21 @@ class Rect(Mark):
         parts = _outlined(self, polygon((0, 0), (w, 0), (w, h), (0, h)), (w / 2, 0))
         label = self.meaning.letter if self.label is None else self.label
         size = min(style.LABEL, h - 4)
-        if label and size >= 8 and w >= size * 0.62 * len(label) + 2:
+        if label and text_fits(label, w, h):
             parts.append(Glyphs(w / 2, h / 2 + size * 0.36, label, style.label_look(self.meaning, size)))
         return parts
+
+
+def text_fits(label: str, width: float, height: float) -> bool:
+    """Whether a Rect of this size has room for a label.
+
+    Examples
+    --------
+    >>> text_fits("M 31", 48, 30), text_fits("M 31", 24, 30)
+    (True, False)
+    """
+    size = min(style.LABEL, height - 4)
+    return size >= 8 and width >= size * 0.62 * len(label) + 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +309,10 @@ class Polyline(Mark):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", tuple(self.points))
+
+    def moved(self, dx: float, dy: float, prefix: str) -> Self:
+        """The same line at another place."""
+        return replace(self, key=prefix + self.key, points=[(x + dx, y + dy) for x, y in self.points])
 
     @property
     def origin(self) -> tuple[float, float]:

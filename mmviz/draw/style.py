@@ -90,6 +90,18 @@ HATCHES = {
     "guard": Hatch("M0 0 6 6M0 6 6 0", "xxx", 1.2),
 }
 
+class Stroke(NamedTuple):
+    """How one curve among others is drawn: colour, dashes, and matplotlib's letter for its markers."""
+
+    ink: str
+    dash: str
+    marker: str
+
+
+STROKES = (Stroke("#1B1E23", "", "o"), Stroke("#1F7A64", "6 2", "s"), Stroke("#A34A00", "2 2", "^"),
+           Stroke("#6A4FB3", "7 2 2 2", "D"), Stroke("#5F646D", "4 3", "v"))
+"""Curves over time, in order; no hue of a migratetype, since these are none."""
+
 FAMILIES = ("used", "free", "pcp")
 
 

@@ -81,7 +81,7 @@ def _words(zone: Zone, step: Step | None) -> str:
                                                                                        strict=True))
     said = f"Zone {zone.label}: the counter says {pages(c['counter'])}, the marks are {marks}."
     if isinstance(event, ev.WatermarkChecked) and concerns(event, zone):
-        return f"{said} {_inequality(event, zone)}."
+        return f"{said} {inequality(event, zone)}."
     return said
 
 
@@ -194,7 +194,7 @@ def _has(event: ev.WatermarkChecked, scale: float, y: float) -> list[Mark]:
     return [*marks, _jag("has", y)] if event.free * scale > LAST - LEFT else marks
 
 
-def _inequality(event: ev.WatermarkChecked, zone: Zone) -> str:
+def inequality(event: ev.WatermarkChecked, zone: Zone) -> str:
     sign = ">" if event.free > event.min + event.reserve else "≤"
     verdict = "the request may pass" if event.ok else \
         "the zone is passed over" if sign == "≤" else f"but no block of order {event.order}: passed over"
@@ -221,7 +221,7 @@ def _right(event: ev.WatermarkChecked, zone: Zone) -> str:
 
 def _verdict(event: ev.WatermarkChecked, zone: Zone, y: float) -> list[Mark]:
     asked = f"asked for order {event.order}"
-    return [Text("verdict", STRONG, MARGIN, y + 12, _inequality(event, zone)),
+    return [Text("verdict", STRONG, MARGIN, y + 12, inequality(event, zone)),
             Text("asked", MUTED, RIGHT, y + 12, asked, anchor="end")]
 
 

@@ -11,25 +11,22 @@ step as fit in `STEPS` steps, at least one; what comes before runs unseen.
 """
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from html import escape
-from importlib import import_module
+from functools import partial
 from typing import Any
 
-import ipywidgets
-
-from ..errors import MmvizError
 from ..kernel import MAX_ORDER, parse_gfp
 from ..mm.boot import toy
 from ..mm.get_free_pages import alloc_pages
 from ..mm.machine import Machine, set_current
 from ..mm.page_free import __free_pages
-from ..trace import Event, Recording, record
-from .knobs import Knobs, Menu, Number, Slider
-from .stepper import Draw, Stepper
+from ..trace import Recording
+from . import panel
+from .knobs import Menu, Number, Slider
+from .panel import Panel, Shown, line_of, read_line
+from .stepper import draw_of
 
 STEPS = 160  # shown step by step, if more than one request is: what a saved output can hold
 SIZES = (4, 8, 16, 32, 64)
@@ -82,11 +79,7 @@ class Setting:
         values = self.values()
         if self.picture == "free_area":
             del values["picture"]
-        return _line(values)
-
-
-def _line(values: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in values.items())
+        return line_of(values)
 
 
 def parse(line: str) -> Setting:
@@ -97,27 +90,7 @@ def parse(line: str) -> Setting:
     ValueError
         In words that say what stands there, and what may.
     """
-    given: dict[str, int | str] = {}
-    names = Setting().values()
-    for word in line.split():
-        name, equals, text = word.partition("=")
-        if not equals or name not in names:
-            raise ValueError(f"a setting must be name=value with a name of {', '.join(names)}, got {word!r}")
-        if name in given:
-            raise ValueError(f"each name must stand once in a setting, got {name} twice")
-        given[name] = _value(name, text)
-    return Setting(**given)  # type: ignore[arg-type]
-
-
-def _value(name: str, text: str) -> int | str:
-    if name in WORDS:
-        if text not in WORDS[name]:
-            raise ValueError(f"{name} must be one of {', '.join(WORDS[name])}, got {text!r}")
-        return int(text) if name == "mib" else text
-    least, most = LIMITS[name]
-    if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
-        raise ValueError(f"{name} must be a whole number, {least} to {most:,}, got {text!r}")
-    return int(text)
+    return Setting(**read_line(line, Setting().values(), LIMITS, WORDS))
 
 
 # ---------------------------------------------------------------- from a setting to a recording
@@ -146,34 +119,12 @@ def work(machine: Machine, setting: Setting) -> Iterator[None]:
 
 def count_steps(setting: Setting) -> list[int]:
     """How many steps each request takes."""
-    heard, counts = list[Event](), []
-    machine = machine_of(setting)
-    with machine.trace.listen(heard.append):
-        for _ in work(machine, setting):
-            counts.append(len(heard))
-    return [end - start for start, end in zip(counts, [*counts[1:], len(heard)], strict=True)]
-
-
-def first_shown(steps: list[int]) -> int:
-    """The first request that is shown step by step: as many of the last as fit in STEPS, at least one."""
-    first, total = len(steps) - 1, steps[-1]
-    while first and total + steps[first - 1] <= STEPS:
-        first -= 1
-        total += steps[first]
-    return first
+    return panel.count_steps(machine_of(setting), partial(work, setting=setting))
 
 
 def run(setting: Setting) -> tuple[Recording, int]:
     """The recording of the last requests of a setting, and how many requests ran before it."""
-    first = first_shown(count_steps(setting))
-    machine = machine_of(setting)
-    requests = work(machine, setting)
-    for _ in range(first + 1):
-        next(requests)
-    with record(machine) as recording:
-        for _ in requests:
-            pass
-    return recording, first
+    return panel.run_last(partial(machine_of, setting), partial(work, setting=setting), STEPS)
 
 
 def heading(setting: Setting, first: int) -> str:
@@ -184,16 +135,10 @@ def heading(setting: Setting, first: int) -> str:
     return f"{which} of {count}: order {setting.order}, {setting.gfp}, CPU {setting.cpu}{unseen}"
 
 
-def draw_of(picture: str) -> Draw:
-    """The drawing of that name."""
-    found: Draw = getattr(import_module(f"..draw.{picture}", __package__), f"draw_{picture}")
-    return found
-
-
 # ---------------------------------------------------------------- the panel
 
 
-class BuddyPanel(ipywidgets.VBox):  # type: ignore[misc]
+class BuddyPanel(Panel):
     """Knobs, and the stepper that follows them.
 
     Parameters
@@ -215,75 +160,20 @@ class BuddyPanel(ipywidgets.VBox):  # type: ignore[misc]
     """
 
     def __init__(self, setting: str = "", *, raise_errors: bool | None = None) -> None:
-        self.setting = parse(setting)
-        self.raise_errors = raise_errors
-        recording, first = run(self.setting)
-        self.stepper = Stepper(recording, draw_of(self.setting.picture), at=-1, label=heading(self.setting, first))
-        self.knobs = Knobs(KNOBS, self.setting.values(), "the machine, and what is asked of it")
-        self.knobs.line = repr(self)
-        super().__init__([self.knobs, self.stepper])
-        self.knobs.observe(self._turned, "values")
-        self.knobs.observe(self._typed, "typed")
+        super().__init__(setting, KNOBS, "the machine, and what is asked of it", raise_errors)
 
-    def __repr__(self) -> str:
-        return f'BuddyPanel("{self.setting}")'
+    def read(self, line: str) -> Setting:
+        """The setting of a line."""
+        return parse(line)
 
-    def set(self, **values: Any) -> None:
-        """Turn knobs from Python: ``panel.set(order=3, frees=50)``."""
-        self.knobs.values = {**self.knobs.values, **values}
-
-    def _turned(self, change: Any) -> None:
-        self._try(lambda: self._take(parse(_line(_coupled(change["old"], change["new"])))))
-
-    def _typed(self, change: Any) -> None:
-        if change["new"]:
-            self._try(lambda: self._take(parse(_inside(change["new"]))))
-
-    def _take(self, setting: Setting) -> None:
-        """Run a setting, and show it; if it fails, all stays as it was."""
-        if setting == self.setting:
-            return
+    def shown(self, setting: Setting) -> Shown:
+        """The last requests of a setting."""
         recording, first = run(setting)
-        self.stepper.show(recording, draw_of(setting.picture), at=-1, label=heading(setting, first))
-        self.setting = setting
+        return Shown(recording, draw_of(setting.picture), heading(setting, first))
 
-    def _try(self, action: Callable[[], None]) -> None:
-        """Do it, and let the knobs follow. What goes wrong is said in the panel; under test it is raised, too."""
-        try:
-            action()
-        except (ValueError, TypeError, MmvizError) as error:
-            self._follow(f"{error}")
-            if self._raises():
-                raise
-        else:
-            self._follow()
-
-    def _follow(self, problem: str = "") -> None:
-        """Knobs and line show the setting of the picture, whatever was asked for."""
-        self.knobs.values = self.setting.values()
-        self.knobs.typed, self.knobs.line, self.knobs.problem = "", repr(self), problem
-
-    def _raises(self) -> bool:
-        return "PYTEST_CURRENT_TEST" in os.environ if self.raise_errors is None else self.raise_errors
-
-    def html(self) -> str:
-        """The panel for a page without a kernel: its setting in words, and the stepper."""
-        return f"<p><code>{escape(repr(self))}</code></p>{self.stepper.html()}"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self), "text/html": self.html()}, metadata
-
-
-def _coupled(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Let a CPU that is chosen exist, and one that goes away ask no more."""
-    cpu, cpus = new["cpu"], new["cpus"]
-    if cpu in range(4) and cpus in range(1, 5) and cpu >= cpus:
-        return new | ({"cpu": cpus - 1} if cpu == old["cpu"] else {"cpus": cpu + 1})
-    return new
-
-
-def _inside(text: str) -> str:
-    """The setting itself, with or without BuddyPanel(" ") around it."""
-    return text.strip().removeprefix("BuddyPanel(").removesuffix(")").strip("\"'")
+    def coupled(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        """Let a CPU that is chosen exist, and one that goes away ask no more."""
+        cpu, cpus = new["cpu"], new["cpus"]
+        if cpu in range(4) and cpus in range(1, 5) and cpu >= cpus:
+            return new | ({"cpu": cpus - 1} if cpu == old["cpu"] else {"cpus": cpu + 1})
+        return new

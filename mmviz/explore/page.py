@@ -44,10 +44,18 @@ def use() -> Html:
     >>> use()
     mmviz is ready.
     """
-    script = _lean((HERE / "player.js").read_text(encoding="utf-8")).replace(EXPORT, "watch();")
-    css = _lean((HERE / "player.css").read_text(encoding="utf-8"))
-    return Html(f'<style>{css}</style><script type="module">{script}</script>'
+    return Html(f'<style>{style()}</style><script type="module">{script()}</script>'
                 "<span>mmviz is ready.</span>", "mmviz is ready.")
+
+
+def script() -> str:
+    """The player for a saved page, as a JavaScript module that looks for its data by itself."""
+    return _lean((HERE / "player.js").read_text(encoding="utf-8")).replace(EXPORT, "watch();")
+
+
+def style() -> str:
+    """The player's style sheet."""
+    return _lean((HERE / "player.css").read_text(encoding="utf-8"))
 
 
 def _lean(code: str) -> str:

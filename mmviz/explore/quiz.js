@@ -17,6 +17,7 @@ function number() {
 }
 
 function drawn(text, view) {
+  if (!text) return make("span");
   const own = text.replaceAll("mmvizquiz-", `mmvizquiz${view}-`);
   return new DOMParser().parseFromString(own, "image/svg+xml").documentElement;
 }
@@ -39,12 +40,14 @@ function ask(root, model) {
   const picture = drawn(asked.picture, view);
   const answer = control("button", { type: "submit", "aria-disabled": "true" }, "Answer");
   const again = control("button", { type: "button", hidden: "" }, "New question");
+  const offer = make("span"), run = control("button", { type: "button" }, "Run it");
+  const trial = make("p", { class: "mmviz-trial", hidden: "" }, offer, " ", run);
   const verdict = make("p", { class: "mmviz-verdict", role: "status", "aria-live": "polite", tabindex: -1 });
   const score = make("span", { class: "mmviz-score" });
   const code = control("input", { type: "text", readonly: "", size: 40 });
   const line = make("label", { hidden: "" }, "Code to hand in ", code);
   const fields = make("fieldset", {}, make("legend", {}, asked.text), ...options.map(({ row }) => row));
-  const form = make("form", {}, fields, make("div", { class: "mmviz-quiz-bar" }, answer, again, score, line), verdict);
+  const form = make("form", {}, fields, make("div", { class: "mmviz-quiz-bar" }, answer, again, score, line), verdict, trial);
   root.replaceChildren(make("div", { class: "mmviz-quiz-scroll" }, picture), form);
 
   const choice = () => options.findIndex(({ radio }) => radio.checked);
@@ -80,6 +83,8 @@ function ask(root, model) {
     answer.hidden = true;
     again.hidden = !said.more;
     line.hidden = false;
+    offer.textContent = `${said.offer}.`;
+    trial.hidden = !said.offer;
     if (had) (said.more ? again : verdict).focus();
   }
 
@@ -91,6 +96,7 @@ function ask(root, model) {
     else send({ answer: choice() });
   });
   again.addEventListener("click", () => send({ again: true }));
+  run.addEventListener("click", () => { run.setAttribute("aria-disabled", "true"); send({ experiment: true }); });
   picture.addEventListener("click", (event) => {
     const one = event.target.closest("[data-option]");
     if (one) choose(+one.dataset.option);
@@ -108,11 +114,22 @@ function render({ model, el }) {
     if (had) shown.focus();
   };
   const follow = () => shown.reply();
+  const place = el.appendChild(make("div", { class: "mmviz-experiment", role: "region", "aria-label": "experiment", hidden: "" }));
+  const experiment = async () => { // the Compare is a widget of its own
+    const name = model.get("shown");
+    place.replaceChildren();
+    place.hidden = !name;
+    if (!name) return;
+    const manager = model.widget_manager, child = await manager.get_model(name.slice("IPY_MODEL_".length));
+    place.replaceChildren((await manager.create_view(child)).el);
+  };
   root.addEventListener("keydown", (event) => event.stopPropagation()); // the notebook has plans of its own for keys
   model.on("change:asked", build);
   model.on("change:said", follow);
+  model.on("change:shown", experiment);
   build();
-  return () => { model.off("change:asked", build); model.off("change:said", follow); };
+  experiment();
+  return () => { model.off("change:asked", build); model.off("change:said", follow); model.off("change:shown", experiment); };
 }
 
 export default { render };

@@ -2,6 +2,7 @@
 
     Quiz(recording, ask="head_or_tail")      hides the next such step of a recording, and asks for it
     Quiz("head_or_tail", seed=7)             makes a small machine and asks; each retry is a new machine
+    Quiz("03a-R1", machine=toy)              asks what the lesson asks
 
 The picture shows the state before the step. It is answered by a click on a block, by keyboard, or by `answer`; one
 answer an instance, and then every option gets its reason. Nothing of the answer is sent to the browser before it is
@@ -16,18 +17,23 @@ from typing import Any
 
 import anywidget
 import traitlets
+from ipywidgets import widget_serialization
 
 from ..draw.free_area import draw_free_area
 from ..draw.map import draw_map
 from ..draw.scene import Scene
 from ..draw.watermarks import draw_watermarks
+from ..mm.machine import Machine
 from ..trace import Recording, Step
 from . import quiz_vm
+from .compare import Compare
+from .experiment import Offer, offered
 from .page import HERE, Html
+from .predictions import is_prediction, picture_of
 from .questions import LETTERS, Question
 from .quiz_code import GIVEN_UP, Kind, Score, Series, decode, encode
 from .quiz_page import clickable, form, reply, verdict, words
-from .stepper import Draw, Stepper
+from .stepper import Draw, Stepper, draw_of
 
 PICTURES: dict[str, Callable[..., Scene]] = {
     "zone_serves": draw_map, "watermark": draw_watermarks, "next_node": draw_watermarks,
@@ -41,7 +47,8 @@ class Quiz(anywidget.AnyWidget):
     Parameters
     ----------
     source : Recording or str
-        What happened; or the kind of question, to get a new small machine for each.
+        What happened; or the kind of question, to get a new small machine for each, or several kinds in turn,
+        "merge+pcp_fill"; or a lesson's question, "03a-R1".
     ask : str or Event class, or several, optional
         What to ask about a recording: "order_found", "block_taken", "half_back", "merge", "head_or_tail", "pcp_fill",
         "zone_serves", "watermark", "steal", "next_node"; or the event, as in ``AddToFreeArea``. All if not given.
@@ -51,6 +58,8 @@ class Quiz(anywidget.AnyWidget):
         ``draw(state, step) -> Scene``; a picture that fits the question if not given.
     at : int
         The step of the recording to begin at.
+    machine : Machine, optional
+        What a lesson's question shows, as it is before the answer.
 
     Raises
     ------
@@ -71,11 +80,13 @@ class Quiz(anywidget.AnyWidget):
     _css = HERE / "quiz.css"
     asked = traitlets.Unicode().tag(sync=True)
     said = traitlets.Unicode().tag(sync=True)
+    shown = traitlets.Instance(Compare, allow_none=True).tag(sync=True, **widget_serialization)
 
     def __init__(self, source: Recording | str, ask: Kind | Iterable[Kind] | None = None, seed: int = 1,
-                 draw: Draw | None = None, at: int = 0) -> None:
-        self._series = Series(source, ask, seed, at)
+                 draw: Draw | None = None, at: int = 0, machine: Machine | None = None) -> None:
+        self._series = Series(source, ask, seed, at, machine)
         self._draw, self._answers, self._right = draw, "", 0
+        self._offer: Offer | None = None
         first = self._series.problem(0)
         if first is None:
             raise ValueError(f"the recording has no question of the kind {self._kind} from step {at} on; it has "
@@ -159,21 +170,43 @@ class Quiz(anywidget.AnyWidget):
         self._show(*following)
 
     def solution(self) -> Stepper:
-        """The same instance in a Stepper, opened before the step in question. Without an answer this gives up."""
+        """The same instance in a Stepper, opened before the step in question. Without an answer this gives up.
+
+        ValueError for a lesson's question: there the next cell runs it.
+        """
+        if is_prediction(self._question.kind):
+            raise ValueError("a lesson's question has no recording yet: the next cell runs it")
         if not self._answered:
             self._close(None)
         return Stepper(self._recording, self._picture, at=self._question.step)
 
+    def experiment(self) -> Compare:
+        """Your wrong answer, run: v5.4 and the machine for which it is right, side by side.
+
+        Raises
+        ------
+        ValueError
+            If there has been no wrong answer, or no machine is known that does so.
+        """
+        if self._offer is None:
+            raise ValueError("there is a machine to run after a wrong answer, if one is known for which it is right; "
+                             "quiz.solution() steps through what happened")
+        return self._offer.run(self._picture)
+
     def _close(self, chosen: int | None) -> Html:
         question = self._question
+        if chosen is not None and chosen != question.right_place:
+            self._offer = offered(self._recording, question, question.options[chosen].value)
+        offer = self._offer.words if self._offer else ""
         self._answers += GIVEN_UP if chosen is None else LETTERS[chosen]
         self._right += chosen == question.right_place
         self.said = json.dumps({
             "number": len(self._answers) - 1, "chosen": chosen, "right": question.right_place,
             "words": verdict(question, chosen), "reasons": [option.reason for option in question.options],
             "score": f"{self._right} right of {len(self._answers)}", "code": self.code,
-            "more": self._series.problem(len(self._answers)) is not None})
-        return Html(reply(question, chosen), words(question, chosen))
+            "more": self._series.problem(len(self._answers)) is not None, "offer": offer})
+        run = f"{offer}: quiz.experiment() runs it." if offer else ""
+        return Html(reply(question, chosen, run), words(question, chosen, run))
 
     # -- showing
 
@@ -191,20 +224,31 @@ class Quiz(anywidget.AnyWidget):
     def _picture(self, state: Any, step: Step | None) -> Scene:
         if self._draw is not None:
             return self._draw(state, step)
+        if is_prediction(self._question.kind):
+            return draw_of(picture_of(self._question.kind))(state, step)
         name, nid = self._question.zone
         return partial(PICTURES.get(self._question.kind, draw_free_area), zone=name, nid=nid)(state, step)
 
+    def _has_picture(self) -> bool:
+        return self._series.machine is not None and bool(self._draw or picture_of(self._question.kind))
+
+    def _scene(self) -> Scene | None:
+        """The picture before the answer; a lesson's question may have none."""
+        if is_prediction(self._question.kind) and not self._has_picture():
+            return None
+        before = _before(self._recording, self._question.step) if self._question.kind in SHOW_STEP else None
+        return self._picture(self._recording.at(self._question.step), before)
+
     def _show(self, recording: Recording, question: Question) -> None:
-        self._recording, self._question = recording, question
-        before = _before(recording, question.step) if question.kind in SHOW_STEP else None
-        scene = self._picture(recording.at(question.step), before)
+        self._recording, self._question, self._offer = recording, question, None
+        scene = self._scene()
         self._form = form(question, scene)
         places = {key: question.place(value) for key, value in question.marks.items()}
         with self.hold_sync():
-            self.said = ""
+            self.said, self.shown = "", None
             self.asked = json.dumps({"number": len(self._answers), "text": question.text,
                                      "options": [option.label for option in question.options],
-                                     "picture": clickable(scene, places)})
+                                     "picture": clickable(scene, places) if scene else ""})
 
     def _heard(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
         """What the browser says: an answer to the question that stands, or the wish for another."""
@@ -214,6 +258,8 @@ class Quiz(anywidget.AnyWidget):
             self._close(content["answer"])
         elif "again" in content and self._answered:
             self.again()
+        elif "experiment" in content and self._offer:
+            self.shown = self.experiment()
 
     def __repr__(self) -> str:
         return f"Quiz({self._kind}, seed {self._series.seed})"

@@ -1,6 +1,8 @@
 """Which questions a Quiz asks in turn, and its score as a line of text that can be handed in.
 
     head_or_tail/7/bac/2of3/4f2a90c1                      seeds 7, 8 and 9; the letters that were chosen
+    merge+pcp_fill/7/bac/2of3/0c11d2a9                    the kinds in turn
+    03a-R1/1/b/1of1/5d0c7a21                              a lesson's question
     merge+pcp_fill@1f2e3d4c.0/7/b/1of1/0a91b2c3           of a recording (its digest), from its step 0 on
 
 An instance takes one answer; the next answer is of the next instance. So a teacher's machine can make the same problems
@@ -11,9 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..trace import Event, Recording
+from .predictions import is_prediction, prediction
 from .questions import LETTERS, Question
 from .quiz_instances import instance
 from .quiz_walk import KIND_OF, KINDS
@@ -21,7 +24,8 @@ from .quiz_walk import KIND_OF, KINDS
 Kind = str | type[Event]
 GIVEN_UP = "x"
 MOST_ANSWERS = 500
-CODE = re.compile(r"([a-z_+]+)(?:@([0-9a-f]{8})\.(\d{1,9}))?/(\d{1,9})/([a-fx]*)/(\d{1,4})of(\d{1,4})/([0-9a-f]{8})")
+CODE = re.compile(r"([a-z_+]+|[0-9a-z]+-[A-Z0-9]+)(?:@([0-9a-f]{8})\.(\d{1,9}))?"
+                  r"/(\d{1,9})/([a-fx]*)/(\d{1,4})of(\d{1,4})/([0-9a-f]{8})")
 
 
 class Score(NamedTuple):
@@ -43,23 +47,28 @@ class Series:
     Parameters
     ----------
     source : Recording or str
-        A recording whose steps are asked about, or the kind of question to make new machines for.
+        A recording whose steps are asked about; or the kind of question to make new machines for, or several in turn,
+        "merge+pcp_fill"; or the name of a lesson's question.
     ask : str, Event class, or several of them
         What to ask about a recording.
     seed : int
         Of the order of the options; of the first machine, if machines are made.
     at : int
         The step of the recording to begin at.
+    machine : Machine
+        What a lesson's question has a picture of.
     """
 
-    def __init__(self, source: Recording | str, ask: Kind | Iterable[Kind] | None, seed: int, at: int = 0) -> None:
+    def __init__(self, source: Recording | str, ask: Kind | Iterable[Kind] | None, seed: int, at: int = 0,
+                 machine: Any = None) -> None:
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 10**9:
             raise ValueError(f"seed must be an int 0 to 999,999,999, got {seed!r}")
-        self.seed, self.source, self.name = seed, source, ""
+        self.seed, self.source, self.name, self.machine = seed, source, "", machine
         if isinstance(source, str):
-            self.name = _kind(source)
-            if ask is not None and _kinds(ask) != (self.name,):
-                raise ValueError(f"ask must be left out for new machines of the kind {self.name}, got {ask!r}")
+            self._in_turn = () if is_prediction(source) else _kinds(source.split("+"))
+            self.name = "+".join(self._in_turn) or prediction(source).kind
+            if ask is not None and (is_prediction(source) or _kinds(ask) != self._in_turn):
+                raise ValueError(f"ask must be left out for {self.name}, got {ask!r}")
         elif isinstance(source, Recording):
             kinds = _kinds(ask) if ask is not None else tuple(KINDS)
             self.name = f"{'all' if ask is None else '+'.join(kinds)}@{digest(source)}.{at}"
@@ -70,8 +79,10 @@ class Series:
 
     def problem(self, i: int) -> tuple[Recording, Question] | None:
         """The i-th question and its recording; None if the recording has no further one."""
+        if isinstance(self.source, str) and is_prediction(self.source):
+            return None if i else (Recording(self.machine), prediction(self.name).shuffled(self.seed))
         if isinstance(self.source, str):
-            return instance(self.name, self.seed + i)
+            return instance(self._in_turn[i % len(self._in_turn)], self.seed + i)
         while len(self._found) <= i:
             question = next(self._search, None)
             if question is None:

@@ -15,10 +15,11 @@ from .questions import LETTERS, Question
 PREFIX = "mmvizquiz-"  # of the patterns; the browser puts a number of its own in its place
 
 
-def form(question: Question, scene: Scene) -> str:
+def form(question: Question, scene: Scene | None) -> str:
     """The question for a page without a kernel; the answer folds out."""
     options = "".join(f"<li>{LETTERS[i]}. {escape(option.label)}</li>" for i, option in enumerate(question.options))
-    return (f'<div class="mmviz-question"><p><b>Question.</b> {escape(question.text)}</p>{image(scene)}'
+    picture = image(scene) if scene else ""
+    return (f'<div class="mmviz-question"><p><b>Question.</b> {escape(question.text)}</p>{picture}'
             f'<ul style="list-style:none;padding-left:.5em">{options}</ul>'
             f"<details><summary>Answer</summary>{answer(question)}</details></div>")
 
@@ -33,11 +34,11 @@ def answer(question: Question) -> str:
             f'<ul style="list-style:none;padding-left:.5em">{rest}</ul>')
 
 
-def reply(question: Question, chosen: int | None) -> str:
-    """The reply to an answer as HTML: right or not, then every option with its reason."""
+def reply(question: Question, chosen: int | None, offer: str = "") -> str:
+    """The reply to an answer as HTML: right or not, then every option with its reason, and an experiment if any."""
     mine = "Given up" if chosen is None else "Right" if chosen == question.right_place else \
         f"Not {escape(question.options[chosen].label)}"
-    return f"<p><b>{mine}.</b></p>{answer(question)}"
+    return f"<p><b>{mine}.</b></p>{answer(question)}" + (f"<p>{escape(offer)}</p>" if offer else "")
 
 
 def _code(reason: str) -> str:
@@ -46,13 +47,13 @@ def _code(reason: str) -> str:
     return f"{escape(sentence)} (<code>{escape(rule.removesuffix(')'))}</code>)" if sentence else escape(reason)
 
 
-def words(question: Question, chosen: int | None) -> str:
+def words(question: Question, chosen: int | None, offer: str = "") -> str:
     """The reply to an answer in plain lines: the verdict first, then why each other option is wrong."""
     right = question.right_place
     lines = [verdict(question, chosen)]
     lines += [f"{LETTERS[i]}. {option.label}: {'right. ' if i == right else ''}{option.reason}."
               for i, option in enumerate(question.options) if i != chosen]
-    return "\n".join(lines)
+    return "\n".join([*lines, offer] if offer else lines)
 
 
 def verdict(question: Question, chosen: int | None) -> str:

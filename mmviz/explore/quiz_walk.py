@@ -67,6 +67,9 @@ def _zone(zone: Zone, asked: ev.RequestPrepared, served: Any, steps: list[Step],
         return option(zone.label, label, "The walk ends before it comes here: a zone earlier in the zonelist serves",
                       "get_page_from_freelist")
     check = checks[-1]
+    if check.ok:
+        return option(zone.label, label, "It passes its watermark, but no list of the type asked for has a block, and "
+                      "with ALLOC_NOFRAGMENT another type is robbed of whole pageblocks only", "__rmqueue_fallback")
     reason = f"{check.free:,} is not more than {check.min:,} + {check.reserve:,}" if check.free <= check.min + \
         check.reserve else f"it has no block of order {check.order}"
     return option(zone.label, label, f"It is asked and passed over: {reason}", "__zone_watermark_ok")

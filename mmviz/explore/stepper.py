@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import anywidget
@@ -33,6 +34,12 @@ START = "Before the first step."
 
 Draw = Callable[[Any, Any], Scene]
 Say = Callable[[Any], str]
+
+
+def draw_of(picture: str) -> Draw:
+    """The drawing of that name."""
+    found: Draw = getattr(import_module(f"..draw.{picture}", __package__), f"draw_{picture}")
+    return found
 
 
 class Frame(NamedTuple):

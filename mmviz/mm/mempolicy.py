@@ -108,9 +108,20 @@ def alloc_page_interleave(machine: Machine, gfp: int, order: int, nid: int) -> i
 @mirrors("mm/mempolicy.c")
 def interleave_nodes(machine: Machine, policy: Mempolicy) -> int:
     """The next node of the policy after the task's last one (il_prev), round and round."""
-    nid = min((n for n in policy.nodes if n > machine.current.il_prev), default=policy.nodes[0])
+    nid = next_node_in(machine.current.il_prev, policy.nodes)
     set_il_prev(machine, nid)
     return nid
+
+
+def next_node_in(nid: int, nodes: Sequence[int]) -> int:
+    """The first of `nodes` after `nid`, round and round; `nodes` is in ascending order.
+
+    Kernel: include/linux/nodemask.h:next_node_in.
+
+    >>> next_node_in(0, (0, 2)), next_node_in(2, (0, 2))
+    (2, 0)
+    """
+    return min((n for n in nodes if n > nid), default=nodes[0])
 
 
 def interleave_nid(policy: Mempolicy, vma: Vma, addr: int, shift: int) -> int:

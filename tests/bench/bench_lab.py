@@ -11,6 +11,7 @@ with mv.record(machine) as rec:
         mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
 mv.Stepper(rec, mv.draw_free_area)"""
 PANEL = "mv.BuddyPanel()"
+PAIR = "mv.Compare('grouping')"
 # `act(i)` makes an input event; the time runs until the frame after the change of `watched` has been painted.
 MEASURE = """async ([number, count, act]) => {
     const root = document.querySelectorAll('.jp-CodeCell')[number], player = root.querySelector('.mmviz-player');
@@ -39,18 +40,20 @@ KNOB = """const order = root.querySelector('.mmviz-knobs input[aria-label=order]
 
 @pytest.fixture
 def page(lessons, notebook):
-    saved = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (SETUP, PANEL)])
+    saved = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (SETUP, PANEL, PAIR)])
     saved.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     nbformat.write(saved, lessons / "bench.ipynb")
     page = notebook("bench.ipynb")
-    page.evaluate("() => jupyterapp.shell.currentWidget.content.scrollToItem(1)")
-    page.wait_for_function("() => document.querySelectorAll('.mmviz-player').length === 2")
+    for cell in (1, 2):
+        page.evaluate(f"() => jupyterapp.shell.currentWidget.content.scrollToItem({cell})")
+        page.wait_for_function(f"() => document.querySelectorAll('.mmviz-player').length > {cell}")
     return page
 
 
 def test_latency(page):
     for what, number, count, act, target in [
             ("key to picture", 0, 240, KEY, "p95 20 ms"), ("slider to picture", 0, 240, SLIDE, "p95 20 ms"),
+            ("slider of Compare to both pictures", 2, 240, SLIDE, "p95 20 ms"),
             ("knob of the panel to picture, by way of Python", 1, 40, KNOB, "none")]:
         took = page.evaluate(MEASURE, [number, count, act])
         p50, p95 = took[len(took) // 2], took[len(took) * 95 // 100]

@@ -15,6 +15,7 @@ CELLS = [
     'ends = Quiz("head_or_tail", seed=1)\nends',
     'pile = Quiz("pcp_fill", seed=1)\npile',
     "pile.answer(pile.question.right)",
+    'cut = Quiz("half_back", seed=1)\ncut',
 ]
 NAME = "quiz.ipynb"
 CONTROLS = ("button", "radio", "img", "textbox", "group")
@@ -105,6 +106,32 @@ def test_by_answer(page):
     expect(shown.get_by_text("1 right of 1", exact=True)).to_be_visible()
     for radio in shown.get_by_role("radio").all():
         expect(radio).to_be_disabled()
+
+
+def test_a_wrong_answer_becomes_an_experiment(page, tmp_path):
+    """The machine that keeps the upper half is offered, runs, and steps beside v5.4; a new question takes it away."""
+    shown, same = quiz(page, 5), Quiz("half_back", seed=1).question
+    lower = next(o for o in same.options if o.reason.startswith("The lower half is the one"))
+    run = shown.get_by_role("button", name="Run it")
+    expect(run).to_be_hidden()
+    shown.get_by_role("radio", name=lower.label).check()
+    page.keyboard.press("Enter")
+    expect(shown).to_contain_text("A machine that keeps the upper half of what it cuts gives your answer.")
+    run.focus()
+    page.keyboard.press("Enter")
+    trial = page.locator(".jp-CodeCell").nth(5).get_by_role("region", name="experiment")
+    player = trial.locator(".mmviz-player")
+    expect(player).to_have_attribute("data-step", "0")
+    for side in ("left", "right"):
+        expect(player.locator(f"[data-key='{side} heading']")).to_be_visible()
+    player.locator(".mmviz-picture").focus()
+    page.keyboard.press("End")
+    expect(player.locator(".mmviz-say")).to_contain_text("A machine that keeps the upper half of what it cuts: ")
+    player.scroll_into_view_if_needed()
+    page.screenshot(path=(shot := tmp_path / "experiment.png"))
+    print(shot)
+    shown.get_by_role("button", name="New question").click()
+    expect(player).to_have_count(0)
 
 
 def test_nothing_of_the_answer_is_in_the_page(page):

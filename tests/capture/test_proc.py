@@ -31,6 +31,13 @@ def test_what_buddyinfo_counts_is_what_the_counter_says_but_for_the_drift():
     assert abs(zone.nr_pages_on_lists() - zone.fields["pages free"]) <= 6
 
 
+def test_numa_counters_are_read_where_the_build_has_them():
+    zones = {(zone.nid, zone.name): zone.fields for zone in mv.read_proc(PROC / "m512numa" / "zoneinfo")}
+    assert [zones[nid, "DMA32"]["numa_hit"] for nid in (0, 1)] == [18_860, 727]
+    assert [zones[nid, "DMA32"]["numa_interleave"] for nid in (0, 1)] == [948, 726]
+    assert "numa_hit" not in of("m1536i386", "zoneinfo")["Normal"].fields
+
+
 @pytest.mark.parametrize("machine", ["m512numa", "m1536i386", "m512zones", "m512smp2"])
 def test_other_machines_are_read_too(machine):
     zones = mv.read_proc(*(PROC / machine / name for name in FILES))

@@ -46,7 +46,7 @@ def test_every_answer_of_the_real_kernel_is_predicted(path):
     for capture in load_capture(path):
         score = replay(capture)
         assert score.misses == [] and score.final == []
-        assert score.perfect and score.exact == score.allocs > 0 and score.inner_exact == score.inner > 0
+        assert score.perfect and score.exact == score.allocs > 0 and score.inner_exact == score.inner
 
 
 def test_the_command_says_one_line_a_capture():
@@ -57,8 +57,9 @@ def test_the_command_says_one_line_a_capture():
     lines = [LINE.fullmatch(line) for line in done.stdout.splitlines()]
     assert [line["name"] for line in lines] == [path.name for path in paths]
     for line in lines:
-        assert line["exact"] == line["allocs"] != "0" and line["inner"] == line["of"] != "0"
+        assert line["exact"] == line["allocs"] != "0" and line["inner"] == line["of"]
         assert line["final"] == "identical"
+    assert sum(line["of"] != "0" for line in lines) > 3  # N4 is a single request, without inner events
 
 
 def test_golden_and_raw_form_of_a_capture_are_the_same(capture_path):

@@ -48,6 +48,13 @@ def test_texts_can_be_read_on_paper_and_on_a_band(meaning):
         assert contrast(TEXTS[meaning].fill, ground) >= 4.5
 
 
+def test_curves_can_be_told_apart_without_their_hue_and_stand_out():
+    for kind in ("dash", "marker", "ink"):
+        assert len({getattr(stroke, kind) for stroke in style.STROKES}) == len(style.STROKES)
+    for stroke in style.STROKES:
+        assert contrast(stroke.ink, PAPER_WHITE) >= 4.5 and contrast(stroke.ink, style.GRID_INK) >= 3
+
+
 def test_every_hue_has_its_own_pattern_in_both_back_ends():
     letters = [letter for letter in HUES if letter]
     assert len({HATCHES[letter].path for letter in letters}) == len(letters)

@@ -1,6 +1,7 @@
 """The subject drawings: what each shows, and what all of them keep to."""
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,10 +21,12 @@ from mmviz.draw.scene import Rect, Text
 from mmviz.draw.split_tree import draw_split_tree, split_graph, split_tree_of
 from mmviz.draw.style import GUARD, RECLAIM, REFUSED, free, pcp, text_width, used
 from mmviz.draw.watermarks import draw_watermarks
+from mmviz.draw.zonelists import draw_zonelists
 from mmviz.mm.zone import add_to_free_area, del_page_from_free_area, pcp_list_add
+from mmviz.trace import Step
 
 DATA = Path(__file__).parents[2] / "data"
-DRAWINGS = [draw_frames, draw_free_area, draw_pcp, draw_watermarks, draw_calls, draw_map]
+DRAWINGS = [draw_frames, draw_free_area, draw_pcp, draw_watermarks, draw_calls, draw_map, draw_zonelists]
 I386 = [("DMA", 0x1, 0xFFF), ("Normal", 0x1000, 0x1000), ("HighMem", 0x2001, 0x1FFF)]
 
 
@@ -145,7 +148,7 @@ def test_blocks_do_not_overlap(rec, draw):
                 assert apart, (a.key, b.key)
 
 
-@pytest.mark.parametrize("draw", [draw_frames, draw_free_area, draw_pcp, draw_watermarks, draw_map])
+@pytest.mark.parametrize("draw", [draw_frames, draw_free_area, draw_pcp, draw_watermarks, draw_map, draw_zonelists])
 def test_what_was_set_by_hand_is_said(draw):
     assert texts(draw(mv.toy(4, watermarks=(1, 2, 3))))["by hand"] == "set by hand: watermarks"
     assert "by hand" not in texts(draw(mv.toy(4)))
@@ -222,6 +225,8 @@ SEEN = {  # event -> a drawing that touches something when it happens
     draw_watermarks: (ev.WatermarkChecked, ev.ModZonePageState, ev.AddToFreeArea, ev.PcpListDel),
     draw_map: (ev.PreferredZoneChosen, ev.WatermarkChecked, ev.PcpListFoundEmpty, ev.FreeAreaSearched,
                ev.AddToFreeArea, ev.SetPageRefcounted),
+    draw_zonelists: (ev.RequestPrepared, ev.PreferredZoneChosen, ev.WatermarkChecked, ev.ZoneStatistics,
+                     ev.SetPageRefcounted, ev.MmPageAlloc),
     draw_calls: (ev.WatermarkChecked, ev.FreeAreaSearched, ev.BlockExpanded, ev.AddToFreeArea, ev.PcpListAddTail),
 }
 
@@ -309,6 +314,22 @@ def test_cma_and_isolate_have_a_lane_only_when_they_hold_something():
     drawn = rects(draw_free_area(machine))
     assert "type CMA" in drawn and drawn["block 0x1000"].meaning == free("C")
     assert "type ISOLATE" not in drawn
+
+
+@pytest.mark.parametrize("filled", [[], [4], [4, 5]], ids=["U M R H", "and CMA", "and ISOLATE"])
+def test_no_heading_of_a_lane_runs_into_the_next(filled):
+    machine = mv.toy(4)
+    zone = machine.zone("DMA32")
+    for migratetype in filled:
+        add_to_free_area(zone, 0x1000 + migratetype, 0, migratetype)
+    for step in (None, Step(0, ev.FreeAreaSearched(0, 1, 3, 4, False), ())):
+        marks = {mark.key: mark for mark in draw_free_area(machine, step).marks}
+        lanes = [key.removeprefix("type ") for key in marks if key.startswith("type ")]
+        wide = {name: marks[f"name {name}"].x + 8.3 * len(name) for name in lanes}  # DejaVu Sans, capitals
+        ends = sorted((marks[f"type {name}"].x, wide[name]) for name in lanes)
+        assert len(lanes) == max(4 + len(filled), 5 if step else 4)
+        assert all(end < start for (_, end), (start, _) in pairwise(ends))
+        assert ends[-1][1] < marks["nr_free"].x - text_width("nr_free", marks["nr_free"].meaning)
 
 
 def test_counts_of_proc_are_drawn_as_counts():

@@ -368,7 +368,7 @@ def test_a_forged_checksum_does_not_make_answers_right(right, answers):
 
 
 @pytest.mark.parametrize("code", ["", "hello", None, 7, "merge/1//0of0/", "x" * 10_000,
-                                  quiz_code.encode("no_such", 1, "", 0), quiz_code.encode("merge+steal", 1, "", 0),
+                                  quiz_code.encode("no_such", 1, "", 0), quiz_code.encode("merge+no_such", 1, "", 0),
                                   quiz_code.encode("merge", 1, "a" * 501, 0)])
 def test_a_malformed_code(code):
     with pytest.raises(ValueError, match="code"):
@@ -382,3 +382,15 @@ def test_a_code_of_a_recording(lesson):
     for other in (None, problems("merge")[0][0]):
         with pytest.raises(ValueError, match="of the recording"):
             Quiz.verify(quiz.code, other)
+
+
+def test_a_zone_above_its_mark_that_may_not_steal_is_told_so():
+    """ALLOC_NOFRAGMENT: Normal has pages, but no whole pageblock to take from users; DMA32 serves."""
+    machine = mv.zones_toy()
+    mv.give(machine, mv.take(machine, mv.GFP_NOWAIT | mv.__GFP_MOVABLE, 8034)[::2])
+    with mv.record(machine) as recording:
+        mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
+    question = Quiz(recording, ask="zone_serves").question
+    assert question.right == "DMA32"
+    (wrong,) = [option for option in question.options if option.value == "Normal"]
+    assert "ALLOC_NOFRAGMENT" in wrong.reason and wrong.reason.startswith("It passes its watermark")

@@ -217,3 +217,16 @@ def test_04_b_what_grouping_is_good_for(served, grouping, order_9, order_10):
     twin = machine.copy()
     assert served(lambda: mv.alloc_pages(machine, GFP_NOWAIT | mv.__GFP_MOVABLE, 9)) == order_9
     assert served(lambda: mv.alloc_pages(twin, GFP_NOWAIT | mv.__GFP_MOVABLE, 10)) == order_10
+
+
+def test_04_x2_between_u_and_r_nothing_is_alike(zone_with):
+    zone = zone_with("5:U[0x1020] 5:M[0x1240] 4:U[0x1410]")
+    assert take(zone.machine, GFP_NOWAIT | mv.__GFP_RECLAIMABLE, 0) == ["0x1020"]
+    assert zone.pageblock[0x1020 >> 9] == U
+
+
+def test_04_x3_one_page_in_512_spoils_all_grouping_or_not(toy64):
+    mv.give(toy64, [pfn for pfn in mv.take(toy64, GFP_NOWAIT) if pfn % 512])
+    mv.drain_pages(toy64, 0)
+    assert toy64.zone("DMA32").nr_pages_on_lists() == 16_352
+    assert mv.take(toy64, GFP_NOWAIT | mv.__GFP_MOVABLE, order=9) == []

@@ -1,0 +1,167 @@
+"""Two machines, the same requests, one slider.
+
+    Compare(left, right, draw_free_area)      two recordings of the same requests
+    Compare("tail_rule")                      a pair that is ready: v5.4, and a machine that does one thing otherwise
+
+Both recordings are cut into their requests (the outermost calls), and step together: within a request, the shorter one
+waits at its end for the longer. So what a position shows is the same request on both sides. With ``by="request"`` a
+position is the end of a request. The two pictures are one scene, so this is a Stepper, wherever it is shown.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from ..draw.beside import beside
+from ..draw.scene import Scene
+from ..trace import Recording, Step
+from .pairs import PAIRS, recordings
+from .stepper import Draw, Say, Stepper, draw_of, narrator
+
+BY = ("step", "request")
+
+
+class BothSteps(NamedTuple):
+    """What both sides did last, in the shape of a Step; a side that waits has not moved."""
+
+    number: int
+    left: Step | None
+    right: Step | None
+    moved: tuple[bool, bool]
+    stack: tuple[()] = ()  # there would be two
+
+    @property
+    def event(self) -> BothSteps:
+        """What a Stepper asks for its sentence and its kind: both."""
+        return self
+
+    @property
+    def decision(self) -> bool:
+        """Whether nothing changes on either side."""
+        sides = zip((self.left, self.right), self.moved, strict=True)
+        return all(step.event.decision for step, moved in sides if step and moved)
+
+
+class Together:
+    """Two recordings of the same requests that step as one, in the shape of a Recording.
+
+    Raises
+    ------
+    ValueError
+        If they are not of equally many requests, or `by` is unknown.
+
+    Examples
+    --------
+    >>> len(Together(*recordings(PAIRS["tail_rule"]), by="request"))
+    6
+    """
+
+    def __init__(self, left: Recording, right: Recording, by: str = "step") -> None:
+        ends = [_request_ends(left), _request_ends(right)]
+        if by not in BY:
+            raise ValueError(f"by must be one of {', '.join(BY)}, got {by!r}")
+        if len(ends[0]) != len(ends[1]):
+            raise ValueError(f"both recordings must be of the same requests, got {len(ends[0])} on the left and "
+                             f"{len(ends[1])} on the right")
+        self.left, self.right = left, right
+        self.places = [(0, 0), *(_steps(*ends) if by == "step" else zip(*ends, strict=True))]
+
+    def __len__(self) -> int:
+        return len(self.places) - 1
+
+    def __getitem__(self, i: int) -> BothSteps:
+        before, (left, right) = self.places[i], self.places[i + 1]
+        return BothSteps(i, self.left[left - 1] if left else None, self.right[right - 1] if right else None,
+                         (left > before[0], right > before[1]))
+
+    def at(self, i: int) -> tuple[Any, Any]:
+        """Both states at position `i`."""
+        left, right = self.places[i]
+        return self.left.at(left), self.right.at(right)
+
+
+def _request_ends(recording: Recording) -> list[int]:
+    """How many steps are done at the end of each request."""
+    calls = [step.stack[0].call if step.stack else -1 - step.number for step in recording]
+    return [i for i in range(1, len(calls) + 1) if i == len(calls) or calls[i] != calls[i - 1]]
+
+
+def _steps(left: Sequence[int], right: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Position by position; who is through with a request first waits."""
+    for (a, b), (end_a, end_b) in pairwise(zip([0, *left], [0, *right], strict=True)):
+        yield from ((min(a + n, end_a), min(b + n, end_b)) for n in range(1, max(end_a - a, end_b - b) + 1))
+
+
+class Compare(Stepper):
+    """Two machines, step by step, under one slider.
+
+    Parameters
+    ----------
+    left, right : Recording
+        The same requests, of two machines or of two kernels (`patched`). Or, instead of both, the name of a pair:
+        "grouping", "nofragment", "batch", "tail_rule", "half", "pile", "policy".
+    draw : callable
+        ``draw(state, step) -> Scene``; a pair has its own.
+    names : (str, str), optional
+        What stands over the pictures.
+    by : str, optional
+        "step", or "request": one position for each request.
+    at : int, optional
+        The position to open at: 0 is before the first, -1 the last.
+
+    Raises
+    ------
+    ValueError
+        If there is no such pair, or the recordings are not of equally many requests.
+
+    Examples
+    --------
+    >>> Compare("half")
+    Compare(The lower half is kept | The upper half is kept: 73 steps)
+    """
+
+    def __init__(self, left: Recording | str, right: Recording | None = None, draw: Draw | None = None, *,
+                 names: tuple[str, str] = ("Left", "Right"), by: str = "step", at: int | None = None,
+                 label: str | None = None) -> None:
+        if isinstance(left, str):
+            pair = _pair(left)
+            first, second = recordings(pair)
+            names, by, draw = pair.names, pair.by, draw or draw_of(pair.picture)
+        elif isinstance(left, Recording) and isinstance(right, Recording) and draw is not None:
+            first, second = left, right
+        else:
+            raise TypeError("Compare takes two Recordings and a drawing, or the name of a pair; got "
+                            f"{type(left).__name__}, {type(right).__name__} and {draw!r}")
+        self.names, self.together = names, Together(first, second, by)
+        super().__init__(self.together, _both(draw, names), at, label or f"{names[0]} | {names[1]}",
+                         say=_said(first, second, names))
+
+    def __repr__(self) -> str:
+        return f"Compare({self.names[0]} | {self.names[1]}: {len(self)} steps)"
+
+
+def _pair(name: str) -> Any:
+    if name not in PAIRS:
+        raise ValueError(f"a pair must be one of {', '.join(PAIRS)}, got {name!r}")
+    return PAIRS[name]
+
+
+def _both(draw: Draw, names: tuple[str, str]) -> Draw:
+    """The drawing of two states: each side by itself."""
+    def drawing(states: tuple[Any, Any], both: BothSteps | None) -> Scene:
+        left, right = (draw(state, step) for state, step in
+                       zip(states, (both.left, both.right) if both else (None, None), strict=True))
+        return beside(left, right, names)
+    return drawing
+
+
+def _said(left: Recording, right: Recording, names: tuple[str, str]) -> Say:
+    """One sentence where both do the same, else one for each."""
+    say = narrator(left), narrator(right)
+
+    def sentences(both: BothSteps) -> str:
+        steps = zip(say, (both.left, both.right), both.moved, strict=True)
+        said = [tell(step.event) if step and moved else "waits." for tell, step, moved in steps]
+        return f"Both: {said[0]}" if said[0] == said[1] else f"{names[0]}: {said[0]} {names[1]}: {said[1]}"
+    return sentences

@@ -1,0 +1,138 @@
+"""A class list of codes: counted again, and what the wrong answers have in common.
+
+    name,when,code                                       name_when_code in any order; `when` may be left out
+    Ada,before,head_or_tail+merge/7/bac/1of3/4f2a90c1
+    Ada,after,head_or_tail+merge/31/cab/3of3/5a00b7e2
+
+A score says how many answers were right. A teacher wants to know which idea was wrong: every option of a question
+carries the reason why it is wrong, and reasons that differ in their numbers only are one idea. A code that cannot be
+read costs one line, and the rest is graded.
+"""
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import CaptureError
+from .questions import LETTERS
+from .quiz_code import GIVEN_UP, Score, Series, decode
+
+COLUMNS = ("name", "when", "code")
+BEFORE, AFTER = "before", "after"
+NUMBER = re.compile(r"\b(?:0x[0-9a-f]+|\d[\d,]*)\b")
+
+
+class Entry(NamedTuple):
+    """One row of a class list, with the line that it stands on."""
+
+    line: int
+    name: str
+    when: str
+    code: str
+
+
+@dataclass
+class Report:
+    """What a class list comes to; `str(report)` is its tables."""
+
+    scores: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)  # (name, when) -> right, attempts
+    ideas: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind of question, wrong idea) -> how often
+    problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "\n".join([*_score_table(self.scores), "", *_comparison(self.scores), *_idea_table(self.ideas),
+                          *self.problems])
+
+
+def read_codes(path: str | Path) -> list[Entry]:
+    """The rows of a CSV file with the columns name and code, and, if you like, when.
+
+    Raises
+    ------
+    CaptureError
+        If there is no such file, or a column is missing.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            missing = {"name", "code"} - set(rows.fieldnames or ())
+            if missing:
+                raise CaptureError(f"{path}:1: the columns must be {', '.join(COLUMNS)} (when may be left out), "
+                                   f"missing: {', '.join(sorted(missing))}")
+            return [Entry(rows.line_num, *((row.get(column) or "").strip() for column in COLUMNS)) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CaptureError(f"{path}: not a list of codes: {error}") from error
+
+
+def grade(entries: Iterable[Entry]) -> Report:
+    """Count every code again.
+
+    Examples
+    --------
+    >>> from mmviz.explore.quiz import Quiz
+    >>> quiz = Quiz("half_back", seed=1)
+    >>> said = quiz.answer("a")
+    >>> report = grade([Entry(2, "Ada", "", quiz.code), Entry(3, "Bob", "", "half_back/1")])
+    >>> report.scores, len(report.problems)
+    ({('Ada', ''): (1, 1)}, 1)
+    """
+    report = Report()
+    for entry in entries:
+        try:
+            score = decode(entry.code)
+        except ValueError as error:
+            report.problems.append(f"line {entry.line}, {entry.name or 'nobody'}: {error}")
+            continue
+        right, attempts = report.scores.get((entry.name, entry.when), (0, 0))
+        report.scores[entry.name, entry.when] = right + score.right, attempts + score.attempts
+        report.ideas.update(wrong_ideas(score))
+    return report
+
+
+def wrong_ideas(score: Score) -> Iterator[tuple[str, str]]:
+    """The kind of question and the wrong idea of each answer that was not right; giving up is no idea."""
+    series = Series(score.kind, None, score.seed)
+    for i, letter in enumerate(score.answers):
+        problem = series.problem(i)
+        if problem is not None and letter != GIVEN_UP:
+            question = problem[1]
+            option = question.options[LETTERS.index(letter)]
+            if option.value != question.right:
+                yield question.kind, NUMBER.sub("N", option.reason)
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _score_table(scores: dict[tuple[str, str], tuple[int, int]]) -> Iterator[str]:
+    yield f"{'name':<24} {'when':<8} right"
+    for (name, when), (right, attempts) in sorted(scores.items()):
+        yield f"{name:<24} {when:<8} {right} of {attempts}"
+
+
+def _comparison(scores: dict[tuple[str, str], tuple[int, int]]) -> Iterator[str]:
+    """Before and after, over those who did both."""
+    both = sorted(name for name, when in scores if when == BEFORE and (name, AFTER) in scores)
+    if not both:
+        return
+    shares = [[right / max(1, attempts) for right, attempts in (scores[name, when] for name in both)]
+              for when in (BEFORE, AFTER)]
+    mean = [100 * sum(share) / len(both) for share in shares]
+    better = sum(after > before for before, after in zip(*shares, strict=True))
+    yield (f"before and after, {len(both)} who did both: {mean[0]:.0f} % right before, {mean[1]:.0f} % after; "
+           f"{better} did better")
+    yield ""
+
+
+def _idea_table(ideas: Counter[tuple[str, str]]) -> Iterator[str]:
+    if not ideas:
+        return
+    yield "how often  what was not seen"
+    for (kind, idea), count in sorted(ideas.items(), key=lambda item: (-item[1], item[0])):
+        yield f"{count:>9}  {kind}: {idea}"
+    yield ""
