@@ -57,9 +57,10 @@ def draw_tables(state: Machine, step: Step | None = None, *, mm: int | list[int]
     spaces = [space_of(state, None, pid) for pid in ([mm] if isinstance(mm, int) else mm or [])] or users(state)
     if not spaces:
         space_of(state)
-    graph = table_graph(state, spaces)
-    places = _layout(state, graph, spaces)
-    way = _way(state, spaces, step, vaddr)
+    rooted = [space for space in spaces if space.pgd in vm_of(state).tables]  # exit frees the top table before the mm
+    graph = table_graph(state, rooted)
+    places = _layout(state, graph, rooted)
+    way = _way(state, rooted, step, vaddr)
     marks = _heading(state, spaces, graph, way, vaddr)
     marks += [mark for node in graph for mark in _node(state, graph, places, node, way, step)]
     marks += _edges(graph, places, way)
@@ -155,7 +156,7 @@ def _own(graph: nx.DiGraph[Node], node: Node) -> list[Node]:
 def _way(state: Machine, spaces: list[MmStruct], step: Step | None, vaddr: int | None) -> set[Node]:
     """The nodes on the way of the address."""
     event = event_of(step)
-    if vaddr is None and getattr(event, "vaddr", None) is None:
+    if not spaces or (vaddr is None and getattr(event, "vaddr", None) is None):
         return set()
     named = getattr(event, "mm", None)
     space = next((each for each in spaces if each.pid == named), spaces[0])

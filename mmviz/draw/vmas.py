@@ -50,7 +50,7 @@ def draw_vmas(state: Machine, step: Step | None = None, *, mm: int | None = None
     shown = space.mmap[-MOST:]
     marks: list[Mark] = [
         Text("title", STRONG, MARGIN, 24, f"The address space of {space.name}"),
-        Text("remark", MUTED, MARGIN, 42, f"{space.map_count} mappings, {page_words(space.total_vm)}; "
+        Text("remark", MUTED, MARGIN, 42, f"{_mappings(space.map_count)}, {page_words(space.total_vm)}; "
              f"VmPTE {space.pgtables_bytes >> 10} kB")]
     y, above = HEAD, None
     for vma in reversed(shown):
@@ -61,10 +61,14 @@ def draw_vmas(state: Machine, step: Step | None = None, *, mm: int | None = None
         marks += _row(state, vma, y, _is_about(step, vma))
         y, above = y + TALL + 8, vma.vm_start
     if len(shown) < space.map_count:
-        marks.append(Text("more", MUTED, LEFT, y + 13, f"{space.map_count - len(shown)} mappings more, below"))
+        marks.append(Text("more", MUTED, LEFT, y + 13, f"{_mappings(space.map_count - len(shown))} more, below"))
         y += HOLE_TALL
     words = "; ".join(f"{vma.name} {rights(vma)} {backing(state, vma)}" for vma in shown[:8])
     return Scene(f"The address space of {space.name}", WIDTH, y + 8, marks, f"{words or 'No mapping'}.")
+
+
+def _mappings(count: int) -> str:
+    return "1 mapping" if count == 1 else f"{count} mappings"
 
 
 def _is_about(step: Step | None, vma: VmAreaStruct) -> bool:

@@ -346,3 +346,32 @@ def test_sizes_in_words(value, words):
 
 def test_addresses_are_grouped_from_the_right():
     assert (grouped(0), grouped(0x12345), grouped(0x7F00001FF000)) == ("0x0", "0x1 2345", "0x7f00 001f f000")
+
+
+# ---------------------------------------------------------------- exit
+
+
+@pytest.mark.parametrize("draw", [draw_tables, draw_vmas, draw_refcounts])
+@pytest.mark.parametrize("forked", [True, False])
+def test_every_step_of_an_exit_is_drawn(draw, forked):
+    machine = mv.toy(4)
+    writer = mv.mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, writer, 0, 0x7F0000000000, 0x2000, 3, mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    mv.access(machine, writer, 0x7F0000000000, True)
+    other = mv.dup_mm(machine, writer, 2, "child") if forked else writer
+    with mv.record(machine) as rec:
+        mv.mmput(machine, other)
+    last = rec.select(mv.vm_events.MmDrop)[-1].number  # before this step the mm is there, its top table is not
+    scenes = [draw(rec.at(i), rec[i - 1] if i else None) for i in range(last + 1)]
+    assert len({scene.svg() for scene in scenes}) > 2
+    if draw is draw_tables:
+        assert ("table 0x1000" in rects(scenes[-1])) == forked
+
+
+def test_one_mapping_is_not_called_mappings():
+    rec = two_processes()
+    assert texts(draw_vmas(rec.at(len(rec)), mm=1))["remark"].startswith("2 mappings")
+    machine = mv.toy(4)
+    mv.vm_mmap_pgoff(machine, mv.mm_alloc(machine, 1, "p"), 0, 0x10000, 0x1000, 3,
+                     mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    assert texts(draw_vmas(machine))["remark"].startswith("1 mapping,")
