@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from .. import kernel
@@ -49,6 +50,7 @@ ALSO = {
     "alloc_flags &= ~ALLOC_NOFRAGMENT;": ("NofragmentDropped",),
     "goto retry;": ("NofragmentDropped",),
     "return NULL;": ("AllocationFailed",),
+    "for each number of pages": ("VmaSearched", "__get_user_pages"),
 }
 
 
@@ -177,20 +179,23 @@ def lit_lines(lines: tuple[OutlineLine, ...], step: Step | None) -> dict[int, in
     if step is None:
         return {}
     lit: dict[int, int] = {}
-    above = ""
+    above, last = "", -1
     for depth, frame in enumerate(step.stack):
         found = [i for i, line in enumerate(lines) if frame.symbol in (line.symbol, *ALSO.get(line.text, ()))]
         if found:
-            lit[_under(lines, found, above)] = depth
+            last = _under(lines, found, above, last)
+            lit[last] = depth
             above = frame.symbol
     event = type(step.event).__name__
     extra = [i for i, line in enumerate(lines) if event in ALSO.get(line.text, ())]
     return lit | {i: len(step.stack) for i in extra}
 
 
-def _under(lines: tuple[OutlineLine, ...], found: list[int], above: str) -> int:
-    """Of the lines that name one function, the one that stands under the function above it on the stack."""
-    return next((i for i in found if _caller(lines, i) == above), found[0])
+def _under(lines: tuple[OutlineLine, ...], found: list[int], above: str, last: int) -> int:
+    """Of the lines that name a function, the one under the function above it on the stack, or else behind that one."""
+    under = (i for i in found if _caller(lines, i) == above)
+    behind = (i for i in found if i > last)
+    return next(chain(under, behind), found[0])
 
 
 def _caller(lines: tuple[OutlineLine, ...], i: int) -> str:

@@ -224,7 +224,8 @@ def _edges(graph: nx.DiGraph[Node], places: dict[Node, tuple[float, float, float
         marks.append(Line(f"edge {key}", LINK, x, y + TALL, x2, y2, touched=above in way and below in way,
                           tip=f"entries {', '.join(map(str, facts['index'][:8]))}"))
         if width > 48 and len(facts["index"]) == 1 and below in _own(graph, above):
-            side = -1 if x > x2 + 4 else 1  # the side that the line does not come from
+            from_right = any(places[other][0] > x2 + 4 for other in graph.predecessors(below))
+            side = -1 if from_right else 1  # the side that no line comes from
             marks.append(Text(f"index {key}", MUTED, x2 + side * 10, y2 - 5, f"{facts['index'][0]}",
                               anchor="end" if side < 0 else "start"))
     return marks

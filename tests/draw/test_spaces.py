@@ -324,6 +324,25 @@ def test_a_pin_is_what_is_left_over_and_too_few_references_are_seen():
     assert f"frame {pfn:#x} short" in rects(draw_refcounts(machine))
 
 
+def test_a_page_that_is_free_is_called_so():
+    machine = mv.toy(64)
+    mm = mm_alloc(machine, 1, "writer")
+    pfn = page(machine)
+    new_pte(machine, mm, BASE, pfn)
+    piled = machine.zone("DMA32").pageset[0].lists[0][0]
+    shown = texts(draw_refcounts(machine, pfns=[pfn, 0x1000, piled]))
+    assert [shown[f"frame {each:#x} kind"] for each in (pfn, 0x1000, piled)] == \
+        ["anonymous page", "free page", "free page"]
+
+
+def test_an_index_stands_where_no_line_crosses_it():
+    rec = two_processes()
+    scene = draw_tables(rec.live)
+    shared = next(entry.pfn for entry in entries_of(rec.live, space_of(rec.live)))
+    index = next(mark for mark in scene.marks if mark.key.startswith("index ") and f"to {shared:#x} " in mark.key)
+    assert index.anchor == "end", "the line of the child comes from the right"
+
+
 def test_frames_can_be_chosen_and_long_lists_are_cut():
     machine = mv.toy(64)
     mm = mm_alloc(machine, 1, "writer")

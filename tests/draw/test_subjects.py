@@ -491,6 +491,23 @@ def test_a_function_that_stands_twice_is_lit_under_its_caller():
     assert places == [max(i for i, line in enumerate(lines) if line.symbol == "__rmqueue")]
 
 
+def test_the_body_of_get_user_pages_is_lit_where_it_is_called_from():
+    machine = mv.boot([("DMA32", 0x1000, 0x400)], config=mv.Config(mmu=False, page_offset=0))
+    mm = mv.mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, mm, 0, 0x1000000, 0x2000, 3, mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    with mv.record(machine) as rec:
+        mv.get_user_pages_remote(machine, mm, mm, 0x1000000, 1, 0, [])
+        mv.get_user_pages(machine, mm, 0x1000000, 1, 0, [])
+    lines = read_outline(outline("mm/gup.c"))
+    texts = [[lines[i].text for i in sorted(lit_lines(lines, step))] for step in rec]
+    body = "get_page(pages[i]) // inc refcount"
+    assert texts[0] == ["get_user_pages_remote", "__get_user_pages_locked", "for each number of pages", "find_vma"]
+    assert texts[1] == ["get_user_pages_remote", "__get_user_pages_locked", body]
+    places = sorted(lit_lines(lines, rec[-1]))
+    assert [lines[i].symbol for i in places] == ["get_user_pages", "__gup_longterm_locked", "__get_user_pages_locked"]
+    assert places == sorted(places) and places[0] > 7, "the second tree of the outline"
+
+
 def test_the_outline_is_legible_and_ticks_what_ran():
     rec = recorded(mv.toy(64), (mv.GFP_HIGHUSER_MOVABLE, 0))
     scene = draw_calls(rec.live, rec[-1], recording=rec)
@@ -501,7 +518,8 @@ def test_the_outline_is_legible_and_ticks_what_ran():
 
 
 def test_every_line_that_something_else_lights_is_in_the_outline():
-    assert set(calls.ALSO) <= {line.text for line in read_outline(outline())}
+    sections = [read_outline(outline(section)) for section in ("mm/page_alloc.c", "mm/gup.c")]
+    assert set(calls.ALSO) <= {line.text for lines in sections for line in lines}
 
 
 def test_an_outline_of_ones_own():
