@@ -74,7 +74,7 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     **{name: f"mmviz.mm.swap:{name}" for name in ("lru_add_drain", "page_count")}, "beside": "mmviz.draw.beside:beside",
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
     "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
-    "PolicyPanel": "mmviz.explore.policy_panel:PolicyPanel",
+    "PolicyPanel": "mmviz.explore.policy_panel:PolicyPanel", "GupPanel": "mmviz.explore.gup_panel:GupPanel",
     **{name: f"mmviz.capture.graph:{name}" for name in ("read_graph", "compare_calls")},
     **{name: f"mmviz.mm.zonelist:{name}" for name in ("gfp_zone", "gfpflags_to_migratetype")},
 }
