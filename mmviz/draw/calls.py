@@ -32,7 +32,8 @@ from .style import BAND, CODE, MUTED, NUMBER
 LINE, TOP, INDENT = 17.0, 68.0, 7.4
 LONGEST = 96  # characters of a line
 
-# A line that names no function of the kernel, or another than the one that runs here: what else lights it.
+# A line that names no function of the kernel, or another than the one that runs here: what else lights it; a function,
+# an event, or an event of one function alone.
 ALSO = {
     "if (zone_watermark_ok()": ("zone_watermark_fast", "__zone_watermark_ok"),
     "for_next_zone_zonelist_nodemask": ("WatermarkChecked",),
@@ -50,6 +51,10 @@ ALSO = {
     "alloc_flags &= ~ALLOC_NOFRAGMENT;": ("NofragmentDropped",),
     "goto retry;": ("NofragmentDropped",),
     "return NULL;": ("AllocationFailed",),
+    "if (is_cow_mapping)": ("RemapChecked",),
+    "vma->vm_pgoff = pfn": ("remap_pfn_range:SetVmPgoff",),
+    "vma->vm_flags |= VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP;": ("remap_pfn_range:SetVmFlags",),
+    "// TO BE STUDIED": ("remap_pud_range", "remap_pmd_range", "remap_pte_range"),
     "for each number of pages": ("VmaSearched", "__get_user_pages"),
 }
 
@@ -187,7 +192,8 @@ def lit_lines(lines: tuple[OutlineLine, ...], step: Step | None) -> dict[int, in
             lit[last] = depth
             above = frame.symbol
     event = type(step.event).__name__
-    extra = [i for i, line in enumerate(lines) if event in ALSO.get(line.text, ())]
+    said = {event, f"{step.stack[-1].symbol}:{event}" if step.stack else event}
+    extra = [i for i, line in enumerate(lines) if said & {*ALSO.get(line.text, ())}]
     return lit | {i: len(step.stack) for i in extra}
 
 

@@ -45,8 +45,8 @@ class Held(NamedTuple):
 
     @property
     def kernels(self) -> int:
-        """The first reference of the zero page, and of a frame that a driver has: the kernel keeps it."""
-        return int(self.kind in ("zero", "special") and self.refs > 0)
+        """The first reference of the zero page, of a table, and of a frame that a driver has: the kernel keeps it."""
+        return int(self.kind in ("zero", "table", "special") and self.refs > 0)
 
 
 def draw_refcounts(state: Machine, step: Step | None = None, *, pfns: list[int] | None = None) -> Scene:

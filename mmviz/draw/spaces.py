@@ -2,7 +2,7 @@
 
     whose?    `space_of`    the mm that the event names; or the one asked for; or the first with mappings
     where?    `address_of`  the address that the event names; or the one asked for
-    what?     `page_kind`   anonymous, of a file, the zero page, or a frame that no struct page speaks for (SPECIAL)
+    what?     `page_kind`   anonymous, of a file, a table, the zero page, or a driver's frame (SPECIAL)
 
 A frame that is somebody's memory is MOVABLE and has its blue; a page table is UNMOVABLE and red; the zero page and
 frames that were only remapped have no type here and are grey.
@@ -23,9 +23,9 @@ from .reading import event_of
 from .style import used
 
 TABLE = used("U")
-KINDS = {"anon": used("M"), "file": used("M"), "zero": used(), "special": used()}
-WORDS = {"anon": "anonymous page", "file": "page of a file", "zero": "the zero page",
-         "special": "frame of no struct page"}
+KINDS = {"anon": used("M"), "file": used("M"), "table": TABLE, "zero": used(), "special": used()}
+WORDS = {"anon": "anonymous page", "file": "page of a file", "table": "page table", "zero": "the zero page",
+         "special": "a driver's frame"}
 SETS = (ev.SetPgd, ev.SetP4d, ev.SetPud, ev.SetPmd, ev.SetPteAt)  # by level, top first
 FLAGS = {  # the letters of a mapping's flags, as /proc/PID/smaps has them, and a few more
     0x100: "gd", 0x400: "pf", 0x2000: "lo", 0x4000: "io", 0x20000: "dc", 0x40000: "de", 0x100000: "ac",
@@ -90,10 +90,12 @@ def address_of(machine: Machine, space: MmStruct, step: Step | None = None, vadd
 
 
 def page_kind(machine: Machine, entry: int, pfn: int) -> str:
-    """"anon", "file", "zero" or "special"."""
+    """"anon", "file", "table", "zero" or "special"."""
     state = vm_of(machine)
     if pfn == state.zero_pfn:
         return "zero"
+    if pfn in state.tables:
+        return "table"
     mapping = state.mapping.get(pfn)
     return "special" if pte_special(entry) or mapping is None else mapping.kind
 

@@ -110,6 +110,8 @@ def _add_leaf(state: Machine, graph: nx.DiGraph[Node], table: Node, leaf: Node, 
     """Add a frame, or one more entry that points to it."""
     if leaf not in graph:
         graph.add_node(leaf, vaddr=vaddr, kind=page_kind(state, entry, leaf[1]), count=1)
+    elif graph.nodes[leaf]["kind"] == "special":  # an entry that counts knows better whose page it is
+        graph.nodes[leaf]["kind"] = page_kind(state, entry, leaf[1])
     if graph.has_edge(table, leaf):
         graph.edges[table, leaf]["index"].append(index)
     else:

@@ -394,3 +394,62 @@ def test_one_mapping_is_not_called_mappings():
     mv.vm_mmap_pgoff(machine, mv.mm_alloc(machine, 1, "p"), 0, 0x10000, 0x1000, 3,
                      mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
     assert texts(draw_vmas(machine))["remark"].startswith("1 mapping,")
+
+
+# ---------------------------------------------------------------- a driver's frames
+
+
+def mapped_by_a_driver(how):
+    """A process that maps the four pages of a driver."""
+    machine = mv.toy(4)
+    writer = mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, writer, mv.driver_open(machine), BASE, 4 << 12, 3, how | mv.MAP_FIXED, 0)
+    return machine, writer
+
+
+def test_a_private_mapping_of_a_driver_says_from_which_frame():
+    private, shared = (mapped_by_a_driver(how)[0] for how in (mv.MAP_PRIVATE, mv.MAP_SHARED))
+    assert "map from frame 0x1004" in texts(draw_vmas(private)).values()
+    assert "map from page 0" in texts(draw_vmas(shared)).values()
+    assert any(text.startswith("1 mapping, 4 pages; ") for text in texts(draw_vmas(shared)).values())
+
+
+def test_a_table_is_held_by_the_kernel_and_a_drivers_block_by_its_first_page():
+    machine, _ = mapped_by_a_driver(mv.MAP_SHARED)
+    assert [(page.kind, page.refs, page.kernels) for page in (held(machine, pfn) for pfn in range(0x1003, 0x1006))] == [
+        ("table", 1, 1), ("special", 1, 1), ("special", 0, 0)]
+    assert {"page table", "a driver's frame"} <= set(texts(draw_refcounts(machine, pfns=[0x1003, 0x1004])).values())
+
+
+def test_a_frame_that_a_driver_gave_away_is_drawn_as_what_it_became():
+    machine, _ = mapped_by_a_driver(mv.MAP_SHARED)
+    other = mm_alloc(machine, 2, "other")
+    new_vma(machine, 2, BASE, 4, RW_PRIVATE)
+    new_pte(machine, other, BASE, 0x1005)
+    graph = table_graph(machine, [space_of(machine, None, pid) for pid in (1, 2)])
+    assert graph.nodes["frame", 0x1005, 0]["kind"] == "anon" and graph.nodes["frame", 0x1004, 0]["kind"] == "special"
+
+
+def test_the_way_stands_close_below_the_bits():
+    machine, _ = mapped_by_a_driver(mv.MAP_SHARED)
+    bits, both = draw_address_split(machine, vaddr=BASE), mv.draw_address(machine, vaddr=BASE)
+    marks = {mark.key: mark for mark in both.marks}
+    below = min(mark.y for key, mark in marks.items() if key.startswith("way "))
+    lowest = max(mark.y for mark in bits.marks)
+    assert lowest < below < lowest + 70
+    assert both.height > max(mark.y for mark in both.marks)
+
+
+def test_a_pin_shows_in_the_mapping_and_a_refused_mapping_is_touched():
+    machine = mv.toy(4)
+    mm = mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, mm, 0, BASE, 2 << 12, 3, mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    mv.vm_mmap_pgoff(machine, mm, mv.driver_open(machine), BASE + 0x2000, 4 << 12, 3, mv.MAP_SHARED | mv.MAP_FIXED)
+    mv.access(machine, mm, BASE + 0x1000, True)
+    with mv.record(machine) as rec:
+        mv.get_user_pages(machine, mm, BASE, 1, mv.FOLL_WRITE, [])
+        mv.get_user_pages(machine, mm, BASE + 0x2000, 1, mv.FOLL_WRITE, [])
+    labels = [rects(draw_vmas(machine))[f"page 1 {BASE + page * 0x1000:#x}"].label for page in range(3)]
+    assert labels == ["p", "", ""]
+    refused = rec.select(mv.vm_events.VmaFlagsChecked)[-1].number
+    assert any(key.startswith("vma ") for key in touched(draw_vmas(rec.at(refused + 1), rec[refused])))

@@ -518,8 +518,22 @@ def test_the_outline_is_legible_and_ticks_what_ran():
 
 
 def test_every_line_that_something_else_lights_is_in_the_outline():
-    sections = [read_outline(outline(section)) for section in ("mm/page_alloc.c", "mm/gup.c")]
-    assert set(calls.ALSO) <= {line.text for lines in sections for line in lines}
+    sections = ("mm/page_alloc.c", "mm/memory.c", "mm/gup.c")
+    assert set(calls.ALSO) <= {line.text for section in sections for line in read_outline(outline(section))}
+
+
+def test_the_lines_of_remap_pfn_range_that_name_no_function_are_lit_by_what_they_do():
+    machine = mv.toy(4)
+    writer, driver = mv.mm_alloc(machine, 1, "writer"), mv.driver_open(machine)
+    with mv.record(machine) as rec:
+        mv.vm_mmap_pgoff(machine, writer, driver, 0x7F0000000000, 4 << 12, 3, mv.MAP_PRIVATE | mv.MAP_FIXED, 0)
+    text, vm_events = outline("mm/memory.c"), mv.vm_events
+    assert lit(rec, vm_events.RemapChecked, text=text) == ["remap_pfn_range", "if (is_cow_mapping)"]
+    assert lit(rec, vm_events.SetVmPgoff, text=text)[-1] == "vma->vm_pgoff = pfn"
+    assert lit(rec, vm_events.SetVmFlags, text=text) == ["remap_pfn_range"]  # VM_PAT, by track_pfn_remap
+    assert lit(rec, vm_events.SetVmFlags, 1, text=text)[-1].startswith("vma->vm_flags |= VM_IO")
+    assert lit(rec, vm_events.SetPteAt, text=text)[1:] == [
+        "remap_p4d_range(mm, pgd, addr, next, pfn + (addr >> PAGE_SHIFT), prot);", "// TO BE STUDIED"]
 
 
 def test_an_outline_of_ones_own():
