@@ -536,6 +536,20 @@ def test_the_lines_of_remap_pfn_range_that_name_no_function_are_lit_by_what_they
         "remap_p4d_range(mm, pgd, addr, next, pfn + (addr >> PAGE_SHIFT), prot);", "// TO BE STUDIED"]
 
 
+def test_a_narrow_outline_keeps_to_its_width():
+    machine = mv.toy(4)
+    mm = mv.mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, mm, 0, 0x1000000, 0x1000, 3, mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    with mv.record(machine) as rec:
+        mv.get_user_pages(machine, mm, 0x1000000, 1, 0, [])
+    step = next(step for step in rec if step.stack[-1].symbol == "mark_page_accessed")
+    wide, narrow = (draw_calls(rec.live, step, outline="mm/gup.c", width=width) for width in (900, 480))
+    assert texts(wide)["left out"].endswith("follow_pud_mask > follow_pmd_mask > follow_page_pte > mark_page_accessed")
+    assert texts(narrow)["left out"] == "below that line, not in the outline: mark_page_accessed"
+    assert (wide.width, narrow.width) == (900, 480)
+    assert all(mark.x + mark.width <= 480 for mark in narrow.marks if isinstance(mark, Rect))
+
+
 def test_an_outline_of_ones_own():
     rec = recorded(mv.toy(4), (mv.GFP_KERNEL, 0))
     text = "alloc_pages\n  __alloc_pages_nodemask\n    get_page_from_freelist\n"
