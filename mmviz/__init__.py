@@ -90,6 +90,10 @@ _LAZY = {  # name -> module:attribute, looked up when first used
         "put_user_pages", "put_user_pages_dirty_lock")},
     "get_user_pages": "mmviz.mm.gup_longterm:get_user_pages",
     "get_user_pages_fast": "mmviz.mm.gup_fast:get_user_pages_fast",
+    **{name: f"mmviz.mm.fork:{name}" for name in ("dup_mm", "mmput")},
+    "set_pageblock_migratetype": "mmviz.mm.zone:set_pageblock_migratetype",
+    **{name: f"mmviz.mm.swap:{name}" for name in ("lru_add_drain", "page_count")}, "beside": "mmviz.draw.beside:beside",
+    "GupPanel": "mmviz.explore.gup_panel:GupPanel",
 }
 
 

@@ -162,7 +162,10 @@ def grouped(vaddr: int) -> str:
 
 
 def entries_of(machine: Machine, space: MmStruct, start: int = 0, end: int | None = None) -> Iterator[PageIn]:
-    """The entries that map something in [start, end), ascending; a huge one as its first page."""
+    """The entries that map something in [start, end), ascending; a huge one as its first page.
+
+    None, once exit has freed the top table, and without an MMU.
+    """
     geometry = geometry_of(machine)
     levels = [level for level in geometry.levels if not level.folded]
     yield from _below(machine, geometry, levels, space.pgd, 0, start, geometry.word + 1 if end is None else end)
@@ -171,7 +174,7 @@ def entries_of(machine: Machine, space: MmStruct, start: int = 0, end: int | Non
 def _below(machine: Machine, geometry: Geometry, levels: list[Level], table: int, first: int, start: int,
            end: int) -> Iterator[PageIn]:
     level, *rest = levels
-    for index, entry in sorted(vm_of(machine).tables[table].items()):
+    for index, entry in sorted(vm_of(machine).tables.get(table, {}).items()):
         vaddr = first + (index << level.shift)
         if vaddr + (1 << level.shift) <= start or vaddr >= end:
             continue

@@ -164,7 +164,7 @@ def _error(number: int) -> str:
 def _got(w: dict[str, Any]) -> str:
     if w["got"] < 0:
         return f"Of {_pages(w['asked'])} from {w['vaddr']:#x} on, none was taken: {_error(w['got'])}."
-    return f"Of {_pages(w['asked'])} from {w['vaddr']:#x} on, {w['got']:,} were taken."
+    return f"Of {_pages(w['asked'])} from {w['vaddr']:#x} on, {w['got']:,} {'was' if w['got'] == 1 else 'were'} taken."
 
 
 def _used(w: dict[str, Any]) -> str:

@@ -337,6 +337,25 @@ def test_a_pin_is_seen_when_the_file_has_let_go_of_the_page():
     assert f"frame {pfn:#x} has 1 references: 1 by pins" in draw_refcounts(machine).words
 
 
+def test_a_page_that_is_free_is_called_so():
+    machine = mv.toy(64)
+    mm = mm_alloc(machine, 1, "writer")
+    pfn = page(machine)
+    new_pte(machine, mm, BASE, pfn)
+    piled = machine.zone("DMA32").pageset[0].lists[0][0]
+    shown = texts(draw_refcounts(machine, pfns=[pfn, 0x1000, piled]))
+    assert [shown[f"frame {each:#x} kind"] for each in (pfn, 0x1000, piled)] == \
+        ["anonymous page", "free page", "free page"]
+
+
+def test_an_index_stands_where_no_line_crosses_it():
+    rec = two_processes()
+    scene = draw_tables(rec.live)
+    shared = next(entry.pfn for entry in entries_of(rec.live, space_of(rec.live)))
+    index = next(mark for mark in scene.marks if mark.key.startswith("index ") and f"to {shared:#x} " in mark.key)
+    assert index.anchor == "end", "the line of the child comes from the right"
+
+
 def test_frames_can_be_chosen_and_long_lists_are_cut():
     machine = mv.toy(64)
     mm = mm_alloc(machine, 1, "writer")
@@ -359,6 +378,35 @@ def test_sizes_in_words(value, words):
 
 def test_addresses_are_grouped_from_the_right():
     assert (grouped(0), grouped(0x12345), grouped(0x7F00001FF000)) == ("0x0", "0x1 2345", "0x7f00 001f f000")
+
+
+# ---------------------------------------------------------------- exit
+
+
+@pytest.mark.parametrize("draw", [draw_tables, draw_vmas, draw_refcounts])
+@pytest.mark.parametrize("forked", [True, False])
+def test_every_step_of_an_exit_is_drawn(draw, forked):
+    machine = mv.toy(4)
+    writer = mv.mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, writer, 0, 0x7F0000000000, 0x2000, 3, mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    mv.access(machine, writer, 0x7F0000000000, True)
+    other = mv.dup_mm(machine, writer, 2, "child") if forked else writer
+    with mv.record(machine) as rec:
+        mv.mmput(machine, other)
+    last = rec.select(mv.vm_events.MmDrop)[-1].number  # before this step the mm is there, its top table is not
+    scenes = [draw(rec.at(i), rec[i - 1] if i else None) for i in range(last + 1)]
+    assert len({scene.svg() for scene in scenes}) > 2
+    if draw is draw_tables:
+        assert ("table 0x1000" in rects(scenes[-1])) == forked
+
+
+def test_one_mapping_is_not_called_mappings():
+    rec = two_processes()
+    assert texts(draw_vmas(rec.at(len(rec)), mm=1))["remark"].startswith("2 mappings")
+    machine = mv.toy(4)
+    mv.vm_mmap_pgoff(machine, mv.mm_alloc(machine, 1, "p"), 0, 0x10000, 0x1000, 3,
+                     mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    assert texts(draw_vmas(machine))["remark"].startswith("1 mapping,")
 
 
 # ---------------------------------------------------------------- a driver's frames
@@ -403,3 +451,18 @@ def test_the_way_stands_close_below_the_bits():
     lowest = max(mark.y for mark in bits.marks)
     assert lowest < below < lowest + 70
     assert both.height > max(mark.y for mark in both.marks)
+
+
+def test_a_pin_shows_in_the_mapping_and_a_refused_mapping_is_touched():
+    machine = mv.toy(4)
+    mm = mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, mm, 0, BASE, 2 << 12, 3, mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    mv.vm_mmap_pgoff(machine, mm, mv.driver_open(machine), BASE + 0x2000, 4 << 12, 3, mv.MAP_SHARED | mv.MAP_FIXED)
+    mv.access(machine, mm, BASE + 0x1000, True)
+    with mv.record(machine) as rec:
+        mv.get_user_pages(machine, mm, BASE, 1, mv.FOLL_WRITE, [])
+        mv.get_user_pages(machine, mm, BASE + 0x2000, 1, mv.FOLL_WRITE, [])
+    labels = [rects(draw_vmas(machine))[f"page 1 {BASE + page * 0x1000:#x}"].label for page in range(3)]
+    assert labels == ["p", "", ""]
+    refused = rec.select(mv.vm_events.VmaFlagsChecked)[-1].number
+    assert any(key.startswith("vma ") for key in touched(draw_vmas(rec.at(refused + 1), rec[refused])))
