@@ -34,8 +34,8 @@ class Part(Protocol):
     def from_dict(cls, saved: dict[str, Any]) -> Self: ...
 
 
-PARTS = {  # name -> module and class of the parts that there are
-    "vm": ("mm_types", "Vm"),  # processes, their mappings and page tables
+PARTS = {  # name -> module (with the primitives of the core) and class of the parts that there are
+    "vm": ("vma", "Vm"),  # processes, their mappings and page tables
     "kmap": ("pkmap", "Kmap"),  # the windows to HighMem
     "slab": ("slab_state", "Slab"),  # caches of objects
     "array_cache": ("array_cache", "SlabCaches"),  # the same with CONFIG_SLAB
@@ -227,7 +227,8 @@ class Machine:
             machine.node[data["nid"]].node_zones[data["zone_idx"]] = _zone_from_dict(machine, data)
         machine.populated = tuple(zone for node in machine.node for zone in node.node_zones if zone is not None)
         build_all_zonelists(machine)
-        machine.parts = {name: _part_from_dict(name, part) for name, part in saved.get("parts", {}).items()}
+        kinds = {name: _part_class(name) for name in PARTS}  # all: what was recorded next may be of any core
+        machine.parts = {name: kinds[name].from_dict(part) for name, part in saved.get("parts", {}).items()}
         return machine
 
     def save(self, path: str | Path) -> None:
@@ -313,10 +314,11 @@ _PLAIN = ("nid", "zone_idx", "name", "zone_start_pfn", "spanned_pages", "present
 _SPARSE = ("pageblock", "index", "allocated", "refcount", "compound", "guard")
 
 
-def _part_from_dict(name: str, saved: dict[str, Any]) -> Part:
+def _part_class(name: str) -> type[Part]:
+    """The class of a part. Its module brings the core's events and primitives along, for `apply` and Recording.load."""
     module, kind = PARTS[name]
-    part: Part = getattr(import_module(f"{__package__}.{module}"), kind).from_dict(saved)
-    return part
+    found: type[Part] = getattr(import_module(f"{__package__}.{module}"), kind)
+    return found
 
 
 def _task_from_dict(saved: dict[str, Any]) -> Task:
