@@ -202,7 +202,7 @@ class Machine:
     def to_dict(self) -> dict[str, Any]:
         """The state as plain data, for `from_dict`; equal states give equal dicts."""
         return {
-            "format": FORMAT, "config": _config_to_dict(self.config), "cpu_to_node": self.cpu_to_node,
+            "format": FORMAT, "config": self.config.to_dict(), "cpu_to_node": self.cpu_to_node,
             "distance": self.distance, "current": asdict(self.current), "node_reclaim_mode": self.node_reclaim_mode,
             "page_group_by_mobility_disabled": self.page_group_by_mobility_disabled, "strict": self.strict,
             "by_hand": list(self.by_hand), "zones": [_zone_to_dict(zone) for zone in self.populated],
@@ -329,10 +329,6 @@ def _task_from_dict(saved: dict[str, Any]) -> Task:
 def _mempolicy(mode: int, nodes: Iterable[int]) -> Mempolicy:
     """The policy; there is one DEFAULT_POLICY only, so that it can be told by identity."""
     return Mempolicy(mode, tuple(nodes)) if mode else DEFAULT_POLICY
-
-
-def _config_to_dict(config: Config) -> dict[str, Any]:
-    return {**asdict(config), "zone_names": list(config.zone_names)}
 
 
 def _zone_to_dict(zone: Zone) -> dict[str, Any]:
