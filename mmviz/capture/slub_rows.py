@@ -29,13 +29,13 @@ from .load import Capture, load_capture, read_text, trace_beside
 from .replay import Operation, schedule
 from .slub_snapshot import Caches, parse_slub, slab_of
 
-_EVENT = re.compile(r"\[(\d+)\]\s+\S+\s+[\d.]+: (kmalloc|kmalloc_node|kfree|kmem_cache_\w+): (.*)")
+_EVENT = re.compile(r"\[(\d+)\]\s+..(.)\S*\s+[\d.]+: (kmalloc|kmalloc_node|kfree|kmem_cache_\w+): (.*)")
 _PAIR = re.compile(r"(\w+)=([^ ]*)")
 ALLOCS = ("kmalloc", "kmalloc_node", "kmem_cache_alloc", "kmem_cache_alloc_node")
 
 
 class Request(NamedTuple):
-    """A request for an object, or its end: an event of the trace."""
+    """A request for an object, or its end: an event of the trace. `interrupt`: an interrupt asked, not a task."""
 
     kind: str
     cpu: int
@@ -45,6 +45,7 @@ class Request(NamedTuple):
     gfp: int = 0
     node: int = -1
     site: str = ""
+    interrupt: bool = False
 
 
 class SlubReader(Reader):
@@ -55,15 +56,16 @@ class SlubReader(Reader):
         super().read(line)
         match = _EVENT.search(line)
         if match:
-            self.rows.append(["o", int(match[1]), _request(int(match[1]), match[2], dict(_PAIR.findall(match[3])))])
+            request = _request(int(match[1]), match[3], dict(_PAIR.findall(match[4])), match[2] in "hHs")
+            self.rows.append(["o", request.cpu, request])
 
 
-def _request(cpu: int, kind: str, p: dict[str, str]) -> Request:
+def _request(cpu: int, kind: str, p: dict[str, str], interrupt: bool) -> Request:
     try:
         if kind not in ALLOCS:
-            return Request(kind, cpu, int(p["ptr"], 16))
+            return Request(kind, cpu, int(p["ptr"], 16), interrupt=interrupt)
         return Request(kind, cpu, int(p["ptr"], 16), int(p["bytes_req"]), int(p["bytes_alloc"]),
-                       parse_gfp(p["gfp_flags"]), int(p.get("node", "-1")), p["call_site"])
+                       parse_gfp(p["gfp_flags"]), int(p.get("node", "-1")), p["call_site"], interrupt)
     except KeyError as error:
         raise ValueError(f"{kind} without {error.args[0]}=") from error
 
@@ -136,6 +138,11 @@ class ObjectOperation:
     cache: str
     request: Request | None  # None: a grace period has ended, and a slab is freed
     pages: list[Operation] = field(default_factory=list)
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether an interrupt asked for it."""
+        return self.request is None or self.request.interrupt
 
     @property
     def gives(self) -> bool:
@@ -227,7 +234,7 @@ class _Scheduler:
         operation = self.pages[number]
         before = self.kfreed.get(row[1])
         if self.caches[cache].flags & SLAB_TYPESAFE_BY_RCU:
-            if self.touched.isdisjoint(_block(row)):
+            if row[2] in self.before and self.touched.isdisjoint(_block(row)) and not self._is_listed(row[2]):
                 self.part.rcu.append(row[2])  # nobody emptied it: it waited already when the snapshot was taken
             self.found[number] = ObjectOperation(number, cache, None, [operation])
         elif before is not None and before.cache == cache:
@@ -235,6 +242,11 @@ class _Scheduler:
             del self.found[number]
         else:
             self.freed.setdefault(cache, []).append(operation)
+
+    def _is_listed(self, pfn: int) -> bool:
+        """Whether the slab was a CPU's or on a list when the snapshot was taken."""
+        page = self.part.pages[pfn]
+        return page.frozen or bool(page.freelist)
 
     def _take_request(self, number: int, request: Request) -> None:
         self.kfreed.pop(request.cpu, None)
