@@ -197,16 +197,29 @@ class _Scheduler:
         return {last[pfn]: name for pfn, name in slabs.items() if pfn in last}
 
     def learn_sites(self, rows: Sequence[Row]) -> None:
-        """Go over the rows once, with those slabs only whose cache is known from a snapshot."""
-        owner = dict(self.before)
+        """Go over the rows once: which line of the source takes objects of which cache, and so whose each new slab is.
+
+        A line is known by a slab that is known, a slab by any line that took an object of it, be it its last.
+        """
+        slab_at: dict[int, str | int] = dict(self.before)  # page -> cache, or the number of the allocation
+        lines: dict[int, list[tuple[str, int, int]]] = {}  # of slabs that are not known
         for number, row in enumerate(rows):
-            if number in self.last:
-                owner.update(dict.fromkeys(_block(row), self.last[number]))
+            if row[0] == "a" and row[2] is not None:
+                slab_at.update(dict.fromkeys(_block(row), self.last.get(number, number)))
             elif row[0] == "f":
                 for pfn in _block(row):
-                    owner.pop(pfn, None)
-            elif row[0] == "o" and row[2].kind in ALLOCS and self._pfn(row[2]) in owner:
-                self.sites[_site(row[2])] = owner[self._pfn(row[2])]
+                    slab_at.pop(pfn, None)
+            elif row[0] == "o" and row[2].kind in ALLOCS:
+                owner = slab_at.get(self._pfn(row[2]))
+                if isinstance(owner, str):
+                    self.sites[_site(row[2])] = owner
+                elif owner is not None:
+                    lines.setdefault(owner, []).append(_site(row[2]))
+        while found := [number for number, sites in lines.items() if any(site in self.sites for site in sites)]:
+            for number in found:
+                sites = lines.pop(number)
+                self.last[number] = next(self.sites[site] for site in sites if site in self.sites)
+                self.sites.update(dict.fromkeys(sites, self.last[number]))
 
     def _pfn(self, request: Request) -> int:
         return (request.ptr - self.page_offset) >> PAGE_SHIFT
@@ -281,7 +294,7 @@ class _Scheduler:
             size = kmalloc_size(kmalloc_slab_index(request.bytes_req)) if request.bytes_req else 0
             name = kmalloc_name(kmalloc_type(request.gfp, self.zone_dma), size)
             return name if name in self.caches else None
-        return self.last.get(new.number) or self.sites.get(_site(request))
+        return self.last.get(new.number)
 
 
 def _block(row: Row) -> range:

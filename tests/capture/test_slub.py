@@ -166,6 +166,30 @@ def test_a_slab_that_waited_before_the_first_snapshot():
     assert all(score.perfect for score in replay_slub(capture))
 
 
+@pytest.mark.parametrize(("sites", "known"), [("ABBBBBBB", True), ("BAAAAAAA", True), ("BBBBBBBB", False),
+                                              ("CBBBBBBA", True), ("BCCCCCCC", False)])
+def test_a_slab_is_known_by_any_line_that_took_of_it(sites, known):
+    """Line A took an object of the slab that the first snapshot has; no snapshot has the new slab."""
+    machine = mv.toy(64)
+    mv.kmem_cache_create(machine, "inode", 1000, ctor=True)
+    name, size = "inode", slab(machine).cache("inode").oo.objects
+    held = [mv.kmem_cache_alloc(machine, name, GFP_KERNEL) for _ in range(size - 1)]
+
+    def work(machine):
+        for _ in range(9):
+            mv.kmem_cache_alloc(machine, name, GFP_KERNEL)
+
+    capture = OwnCapture(machine, work)
+    asked = [row for row in capture.rows if row[0] == "o"]
+    for row, site in zip(asked, ["A", *sites], strict=True):
+        row[2] = row[2]._replace(site=site)
+    capture.after[name] = {"slabs": []}
+    operations = schedule_objects(capture, capture.machine())
+    ours = [each for each in operations if isinstance(each, ObjectOperation)]
+    assert len(held) > 5 and len(ours) == (9 if known else 1)
+    assert [len(each.pages) for each in ours] == [0, 1, *[0] * 7][:len(ours)]
+
+
 # ---------------------------------------------------------------- interrupts
 
 
