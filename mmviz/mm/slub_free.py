@@ -71,7 +71,7 @@ def kfree(machine: Machine, x: int) -> None:
     try:
         page = parts["slab"].pages[(x - machine.config.page_offset) >> PAGE_SHIFT]
     except KeyError:  # a page that is no slab
-        if x not in (0, ZERO_SIZE_PTR):
+        if not 0 <= x <= ZERO_SIZE_PTR:  # ZERO_OR_NULL_PTR
             __kfree_large(machine, x)
     else:
         do_slab_free(machine, page.slab_cache, page, x)

@@ -248,6 +248,28 @@ def test_an_interrupt_between_a_request_and_its_line(work, interrupt):
     assert score.exact == score.allocs if interrupt else score.exact < score.allocs
 
 
+def test_an_empty_slab_on_a_list_does_not_wait():
+    """It is freed in the trace and nobody's object was of it, but it was on a CPU's list in the first snapshot."""
+    machine, name = mv.toy(64), "seen by others"
+    s = mv.kmem_cache_create(machine, name, 4000, flags=SLAB_TYPESAFE_BY_RCU)
+    s.min_partial = 0
+    held = [mv.kmem_cache_alloc(machine, name, GFP_KERNEL) for _ in range(s.oo.objects * 10)]
+    for addr in held[:s.oo.objects]:
+        mv.kmem_cache_free(machine, name, addr)
+    [pfn] = s.cpu_slab[0].partial
+
+    def work(machine):
+        for addr in held[s.oo.objects::s.oo.objects]:  # the first of each slab: one of them drains the CPU's list
+            mv.kmem_cache_free(machine, name, addr)
+        rcu_free_slab(machine, pfn)
+
+    capture = OwnCapture(machine, work)
+    start = capture.machine()
+    schedule_objects(capture, start)
+    assert slab(start).rcu == []
+    assert all(score.perfect for score in replay_slub(capture))
+
+
 def test_a_slab_that_rcu_freed_and_nobody_emptied():
     machine = mv.toy(64)
     mv.kmem_cache_create(machine, "seen by others", 700, flags=SLAB_TYPESAFE_BY_RCU)
