@@ -7,8 +7,9 @@
 A request of a selected cache is one operation, with the pages that it takes and gives back inside. What other caches,
 and everybody else, do with pages are the operations of the page replay. An object belongs to the cache whose slab it
 lies in. For a new slab (a page was allocated just before) the cache is told by the request: kmalloc by its size, others
-by their sizes, by what the second snapshot says of the page, and by where else the same line of the kernel's source
-took objects. No address and no page is ever taken from the trace.
+by what the second snapshot says of the page, and by where else the same lines of the kernel's source took objects. No
+address and no page is ever taken from the trace. Most lines are printed after the fact, so an interrupt's may stand
+before a line that was true already: where the order of the trace misses, the other one is tried.
 """
 from __future__ import annotations
 
@@ -143,7 +144,7 @@ class _Run(NamedTuple):
 
 
 def _run_in_some_order(start: Machine, operations: list[ObjectOperation | Operation]) -> _Run:
-    """Run in the order of the trace; where that misses beside an interrupt, in the other order that is possible."""
+    """Run in the order of the trace; where that misses behind an interrupt, in the other orders that are possible."""
     found = _run_until_miss(start.copy(), operations)
     while found.misses:
         others = (_run_until_miss(start.copy(), other) for other in _other_orders(found.operations, found.done))
@@ -166,7 +167,7 @@ def _other_orders(operations: list[ObjectOperation | Operation],
         between = operations[first:last]
         if last < len(operations):
             yield [*operations[:first], operations[last], *between, *operations[last + 1:]]
-        if first:
+        if first and _is_of(operations[first - 1], False):
             yield [*operations[:first - 1], *between, operations[first - 1], *operations[last:]]
 
 

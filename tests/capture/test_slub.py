@@ -248,6 +248,24 @@ def test_an_interrupt_between_a_request_and_its_line(work, interrupt):
     assert score.exact == score.allocs if interrupt else score.exact < score.allocs
 
 
+def test_a_miss_behind_an_interrupt_stays_a_miss():
+    machine = mv.toy(64)
+    mv.kmem_cache_create(machine, "inode", 1000, ctor=True)
+    first, second = [mv.kmem_cache_alloc(machine, "inode", GFP_KERNEL) for _ in range(2)]
+
+    def work(machine):
+        mv.kmem_cache_free(machine, "inode", first)
+        mv.kmem_cache_alloc(machine, "inode", GFP_KERNEL)
+
+    capture = OwnCapture(machine, work)
+    capture.rows[0][2] = capture.rows[0][2]._replace(interrupt=True)
+    capture.rows[1][2] = capture.rows[1][2]._replace(ptr=second + 2 * (second - first))
+    [score] = [each for each in replay_slub(capture) if each.cache == "inode"]
+    [miss] = score.misses
+    assert (miss.number, miss.predicted) == (1, hex(first)) and list(score.lines()) == [
+        f"event 1, {miss.what}: predicted {hex(first)}, truth {miss.truth}"]
+
+
 def test_an_empty_slab_on_a_list_does_not_wait():
     """It is freed in the trace and nobody's object was of it, but it was on a CPU's list in the first snapshot."""
     machine, name = mv.toy(64), "seen by others"
