@@ -2,8 +2,8 @@
 
 An object belongs to the cache whose slab it lies in. The slabs are those of the first snapshot, and those that came
 since: a page was allocated, and the next request lies in it. Whose that slab is, the trace does not say. A kmalloc
-tells it by its size. Any other is told by the lines of the kernel's source that took objects of it (`call_site`), if one of
-them took an object of a slab that is known: one of the first snapshot, one that the second has, or one so told.
+tells it by its size. Any other is told by the lines of the kernel's source that took objects of it (`call_site`), if
+one of them took an object of a slab that is known: one of the first snapshot, one of the second, or one so told.
 
     mm_page_alloc pfn=107549            inside the request after it, because its object lies in that page
     kmem_cache_alloc ptr=...41d000
