@@ -101,7 +101,7 @@ def huge_pages(rng: Random) -> Task:
         return _verdict(1, (all(page in zone.allocated for page in kernel), "a page of the kernel was freed"),
                         (freed <= blocks * HUGE, f"{freed} pages were freed, at most {blocks * HUGE} are allowed"),
                         (zone.free_area[9].nr_free + 2 * zone.free_area[10].nr_free >= blocks,
-                         "there are too few blocks of order 9: one page in use is enough to keep its pageblock in pieces"))
+                         "there are too few blocks of order 9: one page in use keeps its pageblock in pieces"))
 
     listed = ", ".join(f"{page:#x}" for page in kernel)
     return Task(f"Users hold all single pages of toy(16), which does not group by type, down to MIN. The kernel holds "
@@ -195,7 +195,8 @@ def kmap_sleep(rng: Random) -> Task:
 
     listed = ", ".join(map(str, counts))
     return Task(f"kmap_toy({len(counts)}) with a past: the counts of its slots are {listed}. Pages 0x1400 to 0x17ff "
-                "are high memory. Make a kmap **sleep, with as few calls** of kmap and kunmap as you can.", machine, judge)
+                "are high memory. Make a kmap **sleep, with as few calls** of kmap and kunmap as you can.",
+                machine, judge)
 
 
 def empty_slabs(rng: Random) -> Task:
