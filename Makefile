@@ -5,7 +5,7 @@ PY := $(BIN)/python
 EXACT := mmviz/mm/*,mmviz/capture/*
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab test check unit nbval browser notebooks slides editions bench lock clean
+.PHONY: help venv lab test check unit nbval browser notebooks slides figures editions bench lock clean
 
 help:            ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ notebooks: venv  ## run every notebook and save its outputs
 
 slides: venv     ## make an offline deck of every lesson in build/slides
 	$(PY) notebooks/_slides.py build/slides
+
+figures: venv    ## write the key pictures of every lesson as PDF, SVG and PNG in build/figures
+	$(PY) notebooks/_figures.py build/figures
 
 editions: venv   ## make a blank and a solved edition of every lesson in build/editions
 	$(PY) notebooks/_editions.py build/editions

@@ -58,7 +58,7 @@ def sentences(output):
 
 
 def speaker_notes(cell):
-    """A cell of notes with the sentences of a code cell's steppers; None if it has none."""
+    """A cell of notes with the sentences of a cell's steppers; None if it has none."""
     htmls = ["".join(output["data"]["text/html"]) for output in cell.get("outputs", ())
              if "text/html" in output.get("data", {})]
     said = [sentence for text in htmls for sentence in sentences(text)][:MOST_NOTES]
@@ -74,7 +74,8 @@ def lecture(notebook):
     """The notebook with speaker notes behind its steppers."""
     cells = []
     for cell in notebook.cells:
-        cells += [cell] + [notes for notes in [speaker_notes(cell) if cell.cell_type == "code" else None] if notes]
+        notes = speaker_notes(cell)
+        cells += [cell, notes] if notes else [cell]
     notebook.cells = cells
     return notebook
 

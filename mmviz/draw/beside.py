@@ -22,7 +22,7 @@ def beside(left: Scene, right: Scene, names: tuple[str, str]) -> Scene:
     x, y = (left.width + GAP, 0.0) if across else (0.0, left.height + HEADING + GAP)
     marks: list[Mark] = [*_placed(left, 0, 0, "left ", names[0]), *_placed(right, x, y, "right ", names[1])]
     width, height = max(left.width, x + right.width), HEADING + max(left.height, y + right.height)
-    words = f"{names[0]}: {left.description}. {names[1]}: {right.description}"
+    words = f"{names[0]}: {left.description.rstrip('.')}. {names[1]}: {right.description}"
     return Scene(f"{names[0]} and {names[1]}: {left.title}", width, height, marks, words)
 
 

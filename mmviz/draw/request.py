@@ -69,7 +69,7 @@ def _mask(machine: Machine, step: Step | None, nodemask: object) -> Collection[i
 
 
 def imagined_request(machine: Machine, gfp_mask: int | None, nid: int | None) -> Request:
-    """The request that the running task would make, or no more than the list of a node."""
+    """The request that the running task would make, or no more than the list of a node; an interrupt has no policy."""
     local, policy = machine.cpu_to_node[machine.current.cpu], machine.current.mempolicy
     if nid is not None:
         whole("nid", nid, 0, len(machine.node) - 1)
@@ -77,9 +77,10 @@ def imagined_request(machine: Machine, gfp_mask: int | None, nid: int | None) ->
         return Request(local if nid is None else nid, ZONELIST_FALLBACK, -1, None, "")
     if gfp_mask & ~__GFP_BITS_MASK:
         raise ValueError(f"gfp_mask must be made of the bits {__GFP_BITS_MASK:#x}, got {gfp_mask:#x}")
-    if nid is not None or gfp_mask & __GFP_THISNODE or not machine.config.numa:
+    no_policy = machine.current.in_interrupt or gfp_mask & __GFP_THISNODE or not machine.config.numa
+    if nid is not None or no_policy:
         return _request(machine, gfp_mask, local if nid is None else nid, None)
-    binds = policy.mode == MPOL_BIND and apply_policy_zone(machine, gfp_zone(machine, gfp_mask))
+    binds = policy.mode == MPOL_BIND and apply_policy_zone(machine, policy, gfp_zone(machine, gfp_mask))
     turn = next_node_in(machine.current.il_prev, policy.nodes) if policy.mode == MPOL_INTERLEAVE else local
     return _request(machine, gfp_mask, policy_node(policy, turn), policy.nodes if binds else None)
 

@@ -29,18 +29,13 @@ class BothSteps(NamedTuple):
     left: Step | None
     right: Step | None
     moved: tuple[bool, bool]
+    decision: bool  # nothing has changed on either side since the position before
     stack: tuple[()] = ()  # there would be two
 
     @property
     def event(self) -> BothSteps:
         """What a Stepper asks for its sentence and its kind: both."""
         return self
-
-    @property
-    def decision(self) -> bool:
-        """Whether nothing changes on either side."""
-        sides = zip((self.left, self.right), self.moved, strict=True)
-        return all(step.event.decision for step, moved in sides if step and moved)
 
 
 class Together:
@@ -71,9 +66,11 @@ class Together:
         return len(self.places) - 1
 
     def __getitem__(self, i: int) -> BothSteps:
-        before, (left, right) = self.places[i], self.places[i + 1]
-        return BothSteps(i, self.left[left - 1] if left else None, self.right[right - 1] if right else None,
-                         (left > before[0], right > before[1]))
+        number = range(len(self))[i]
+        before, (left, right) = self.places[number], self.places[number + 1]
+        since = self.left.steps[before[0]:left] + self.right.steps[before[1]:right]
+        return BothSteps(number, self.left[left - 1] if left else None, self.right[right - 1] if right else None,
+                         (left > before[0], right > before[1]), all(step.event.decision for step in since))
 
     def at(self, i: int) -> tuple[Any, Any]:
         """Both states at position `i`."""
@@ -104,9 +101,9 @@ class Compare(Stepper):
     draw : callable
         ``draw(state, step) -> Scene``; a pair has its own.
     names : (str, str), optional
-        What stands over the pictures.
+        What stands over the pictures; a pair has its own.
     by : str, optional
-        "step", or "request": one position for each request.
+        "step", or "request": one position for each request. A pair has its own.
     at : int, optional
         The position to open at: 0 is before the first, -1 the last.
 
@@ -122,14 +119,14 @@ class Compare(Stepper):
     """
 
     def __init__(self, left: Recording | str, right: Recording | None = None, draw: Draw | None = None, *,
-                 names: tuple[str, str] = ("Left", "Right"), by: str = "step", at: int | None = None,
+                 names: tuple[str, str] | None = None, by: str | None = None, at: int | None = None,
                  label: str | None = None) -> None:
-        if isinstance(left, str):
+        if isinstance(left, str) and right is None:
             pair = _pair(left)
             first, second = recordings(pair)
-            names, by, draw = pair.names, pair.by, draw or draw_of(pair.picture)
+            names, by, draw = names or pair.names, by or pair.by, draw or draw_of(pair.picture)
         elif isinstance(left, Recording) and isinstance(right, Recording) and draw is not None:
-            first, second = left, right
+            first, second, names, by = left, right, names or ("Left", "Right"), by or "step"
         else:
             raise TypeError("Compare takes two Recordings and a drawing, or the name of a pair; got "
                             f"{type(left).__name__}, {type(right).__name__} and {draw!r}")

@@ -54,15 +54,19 @@ def _right_answer(recording: Recording, question: Question) -> Value | None:
 def repeated(recording: Recording, number: int, kernel: Kernel | Any) -> Recording | None:
     """The request that step `number` belongs to, done by another kernel from the same state.
 
-    None if it cannot be done again: its arguments are not all plain numbers, or that kernel comes to a BUG.
+    None if it cannot be done again: its arguments are not all plain numbers, its function is known to the recording
+    only by another name, or that kernel comes to a BUG.
     """
     frame, first = _request(recording, number)
     if frame is None or not all(value is None or isinstance(value, int) for _, value in frame.args):
         return None
+    function = getattr(kernel, frame.symbol, None)
+    if function is None:
+        return None
     machine = recording.at(first)
     with record(machine) as again:
         try:
-            getattr(kernel, frame.symbol)(machine, *(value for _, value in frame.args))
+            function(machine, *(value for _, value in frame.args))
         except MmvizError:
             return None
     return again

@@ -99,8 +99,12 @@ def grade(entries: Iterable[Entry]) -> Report:
     >>> report.scores, len(report.problems)
     ({('Ada', ''): (1, 1)}, 1)
     """
-    report = Report()
+    report, seen = Report(), set[tuple[str, str, str]]()
     for entry in entries:
+        if entry[1:] in seen:
+            report.problems.append(f"line {entry.line}, {entry.name}: handed in before, counted once")
+            continue
+        seen.add(entry[1:])
         try:
             report.add(entry)
         except ValueError as error:

@@ -32,6 +32,7 @@ from ..mm.pgalloc import mm_alloc
 from ..mm.shmem import shmem_file_setup
 from ..mm.util import vm_mmap_pgoff
 from .knobs import Knobs, Menu, Slider
+from .page import saved_too
 from .places import Place, Places
 
 KINDS = ("anonymous", "shared", "file", "remapped")
@@ -245,6 +246,4 @@ class MappingPanel(ipywidgets.VBox):  # type: ignore[misc]
         return f"<p><code>{escape(repr(self))}</code></p>{self.places.html()}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self), "text/html": self.html()}, metadata
+        return saved_too(super()._repr_mimebundle_(**kwargs), repr(self), self.html())

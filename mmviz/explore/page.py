@@ -35,6 +35,12 @@ class Html:
         return {"text/html": self.html, "text/plain": self._text}
 
 
+def saved_too(found: Any, text: str, html: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The mimebundle of a widget, which some front ends have as a pair, with its form for a page without a kernel."""
+    data, metadata = found if isinstance(found, tuple) else (found, {})
+    return {**(data or {}), "text/plain": text, "text/html": html}, metadata
+
+
 @cache
 def use() -> Html:
     """Show this in the first cell of a notebook: it brings the player to the saved page.

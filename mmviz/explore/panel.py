@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from ..errors import MmvizError
 from ..mm.machine import Machine
 from ..trace import Event, Recording, record
 from .knobs import Knob, Knobs
+from .page import saved_too
 from .stepper import Draw, Stepper
 
 Work = Callable[[Machine], Iterator[None]]  # requests one by one: each `next` does one, and it stops before each
@@ -157,13 +159,13 @@ class Panel(ipywidgets.VBox):  # type: ignore[misc]
         """The heading of what is shown."""
         return str(json.loads(self.stepper.data)["label"])
 
+    @abstractmethod
     def read(self, line: str) -> Setting:
         """The setting of a line; ValueError in clear words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shown(self, setting: Any) -> Shown:
         """What a setting shows."""
-        raise NotImplementedError
 
     def coupled(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         """The values that follow from one knob that was turned."""
@@ -219,6 +221,4 @@ class Panel(ipywidgets.VBox):  # type: ignore[misc]
         return f"<p><code>{escape(repr(self))}</code></p>{self.stepper.html()}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self), "text/html": self.html()}, metadata
+        return saved_too(super()._repr_mimebundle_(**kwargs), repr(self), self.html())

@@ -96,7 +96,11 @@ function ask(root, model) {
     else send({ answer: choice() });
   });
   again.addEventListener("click", () => send({ again: true }));
-  run.addEventListener("click", () => { run.setAttribute("aria-disabled", "true"); send({ experiment: true }); });
+  run.addEventListener("click", () => {
+    run.setAttribute("aria-disabled", "true");
+    run.textContent = "It runs ...";
+    send({ experiment: true });
+  });
   picture.addEventListener("click", (event) => {
     const one = event.target.closest("[data-option]");
     if (one) choose(+one.dataset.option);
@@ -122,6 +126,7 @@ function render({ model, el }) {
     if (!name) return;
     const manager = model.widget_manager, child = await manager.get_model(name.slice("IPY_MODEL_".length));
     place.replaceChildren((await manager.create_view(child)).el);
+    root.querySelector(".mmviz-trial button").hidden = true;
   };
   root.addEventListener("keydown", (event) => event.stopPropagation()); // the notebook has plans of its own for keys
   model.on("change:asked", build);

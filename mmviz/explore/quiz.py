@@ -30,7 +30,7 @@ from ..trace import Recording, Step
 from . import quiz_vm
 from .compare import Compare
 from .experiment import Offer, offered
-from .page import HERE, Html
+from .page import HERE, Html, saved_too
 from .predictions import is_prediction, picture_of
 from .questions import LETTERS, Question
 from .quiz_code import GIVEN_UP, Kind, Score, Series, decode, encode
@@ -266,16 +266,14 @@ class Quiz(anywidget.AnyWidget):
             self._close(content["answer"])
         elif "again" in content and self._answered:
             self.again()
-        elif "experiment" in content and self._offer:
+        elif "experiment" in content and self._offer and self.shown is None:
             self.shown = self.experiment()
 
     def __repr__(self) -> str:
         return f"Quiz({self._kind}, seed {self._series.seed})"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self), "text/html": self._form}, metadata
+        return saved_too(super()._repr_mimebundle_(**kwargs), repr(self), self._form)
 
 
 def _before(recording: Recording, number: int) -> Step | None:

@@ -61,8 +61,9 @@ class Series:
 
     def __init__(self, source: Recording | str, ask: Kind | Iterable[Kind] | None, seed: int, at: int = 0,
                  machine: Any = None) -> None:
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 10**9:
-            raise ValueError(f"seed must be an int 0 to 999,999,999, got {seed!r}")
+        for name, given in (("seed", seed), ("at", at)):
+            if type(given) is not int or not 0 <= given < 10**9:
+                raise ValueError(f"{name} must be an int 0 to 999,999,999, got {given!r}")
         self.seed, self.source, self.name, self.machine = seed, source, "", machine
         if isinstance(source, str):
             self._in_turn = () if is_prediction(source) else _kinds(source.split("+"))
@@ -110,12 +111,14 @@ def _questions(recording: Recording, kinds: tuple[str, ...], at: int) -> Iterato
 
 
 def _kinds(ask: Kind | Iterable[Kind]) -> tuple[str, ...]:
-    asked = (ask,) if isinstance(ask, (str, type)) else tuple(ask)
+    asked = tuple(ask) if isinstance(ask, Iterable) and not isinstance(ask, str) else (ask,)
+    if not asked:
+        raise ValueError(f"ask must be one of {', '.join(KINDS)}, or several of them; got none")
     return tuple(dict.fromkeys(_kind(one) for one in asked))
 
 
-def _kind(ask: Kind) -> str:
-    name = ask if isinstance(ask, str) else ask.__name__
+def _kind(ask: object) -> str:
+    name = str(getattr(ask, "__name__", ask))
     found = KIND_OF.get(name, name)
     if found not in KINDS:
         raise ValueError(f"ask must be one of {', '.join(KINDS)}, or an event of {', '.join(KIND_OF)}; got {name!r}")

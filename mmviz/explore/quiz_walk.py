@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..kernel import ALLOC_HARDER, ALLOC_HIGH, MAX_ORDER, NR_FREE_PAGES, WMARK_LOW, WMARK_MIN, gfp_name
+from ..kernel import __GFP_THISNODE, ALLOC_HARDER, ALLOC_HIGH, MAX_ORDER, NR_FREE_PAGES, WMARK_LOW, WMARK_MIN, gfp_name
 from ..mm import events as ev
 from ..mm.fallback import FALLBACKS
 from ..mm.mmzone import Zone
@@ -44,15 +44,18 @@ def ask_zone_serves(recording: Recording, number: int) -> Question | None:
         return None
     first = next((s.event for s in steps if isinstance(s.event, ev.PreferredZoneChosen)), served)
     picture = state.node[first.nid].node_zones[first.zone_idx]
-    known = {zone.label: _zone(zone, asked, served, steps, first.zone_idx) for zone in zones}
+    chosen = event_at(recording, number - 1)
+    nodes = chosen.nodes if isinstance(chosen, ev.NodemaskChosen) else ""
+    known = {zone.label: _zone(zone, asked, served, steps, first.zone_idx, nodes) for zone in zones}
     right = known[state.node[served.nid].node_zones[served.zone_idx].label]
+    bound = f", bound to nodes {nodes}" if nodes else ""
     text = (f"{pages(1 << asked.order)} (order {asked.order}) {'are' if asked.order else 'is'} asked for with "
-            f"{gfp_name(asked.gfp_mask)}, on node {asked.nid}. Which zone serves?")
+            f"{gfp_name(asked.gfp_mask)}, on node {asked.nid}{bound}. Which zone serves?")
     marks: dict[str, Value] = {f"entry {label}": label for label in known}
     return question("zone_serves", text, right, known.values(), number, picture, marks)
 
 
-def _zone(zone: Zone, asked: ev.RequestPrepared, served: Any, steps: list[Step], classzone: int) -> Option:
+def _zone(zone: Zone, asked: ev.RequestPrepared, served: Any, steps: list[Step], classzone: int, nodes: str) -> Option:
     marks = ", ".join(f"{name} {wmark_pages(zone, mark):,}" for mark, name in ((WMARK_MIN, "MIN"), (WMARK_LOW, "LOW")))
     label = (f"{zone.label}: counter {zone.vm_stat[NR_FREE_PAGES]:,}, {marks}, "
              f"reserve {zone.lowmem_reserve[classzone]:,}")
@@ -60,13 +63,8 @@ def _zone(zone: Zone, asked: ev.RequestPrepared, served: Any, steps: list[Step],
               and (step.event.nid, step.event.zone_idx) == (zone.nid, zone.zone_idx)]
     if (zone.nid, zone.zone_idx) == (served.nid, served.zone_idx):
         return option(zone.label, label, _why_served(checks, steps), "get_page_from_freelist")
-    if zone.zone_idx > asked.high_zoneidx:
-        ceiling = zone.machine.config.zone_names[asked.high_zoneidx]
-        return option(zone.label, label, f"It is above the ceiling: {gfp_name(asked.gfp_mask)} allows {ceiling} and "
-                      "the zones below it", "gfp_zone")
     if not checks:
-        return option(zone.label, label, "The walk ends before it comes here: a zone earlier in the zonelist serves",
-                      "get_page_from_freelist")
+        return option(zone.label, label, *_why_not_asked(zone, asked, nodes))
     check = checks[-1]
     if check.ok:
         return option(zone.label, label, "It passes its watermark, but no list of the type asked for has a block, and "
@@ -74,6 +72,18 @@ def _zone(zone: Zone, asked: ev.RequestPrepared, served: Any, steps: list[Step],
     reason = f"{check.free:,} is not more than {check.min:,} + {check.reserve:,}" if check.free <= check.min + \
         check.reserve else f"it has no block of order {check.order}"
     return option(zone.label, label, f"It is asked and passed over: {reason}", "__zone_watermark_ok")
+
+
+def _why_not_asked(zone: Zone, asked: ev.RequestPrepared, nodes: str) -> tuple[str, str]:
+    """What keeps the walk from a zone, and the function of that rule; `nodes` are those of a policy that binds."""
+    if zone.zone_idx > asked.high_zoneidx:
+        name, ceiling = gfp_name(asked.gfp_mask), zone.machine.config.zone_names[asked.high_zoneidx]
+        return f"It is above the ceiling: {name} allows {ceiling} and the zones below it", "gfp_zone"
+    if asked.gfp_mask & __GFP_THISNODE and zone.nid != asked.nid:
+        return f"__GFP_THISNODE: the list that is walked has the zones of node {asked.nid} alone", "node_zonelist"
+    if nodes and str(zone.nid) not in nodes.split(","):
+        return f"Node {zone.nid} is not in the nodemask of the policy: its zones are skipped", "policy_nodemask"
+    return "The walk ends before it comes here: a zone earlier in the zonelist serves", "get_page_from_freelist"
 
 
 def _why_served(checks: list[ev.WatermarkChecked], steps: list[Step]) -> str:

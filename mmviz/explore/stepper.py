@@ -25,7 +25,7 @@ from ..mm.events import FreeAreaSearched, GuardChecked
 from ..narrate import ADDRESSES, sentence
 from . import page
 from .coding import CallLine, Encoder
-from .page import HERE, block
+from .page import HERE, block, saved_too
 
 PLACES = {"address", "start", "end", "floor", "ceiling", "page", "newpage", "vm_start", "vm_end"}
 MOST_STEPS = 2000
@@ -123,6 +123,12 @@ class Stepper(anywidget.AnyWidget):
         The steps of the film strip. If not given: first, middle and last, as far as they fit in 40 KB.
     say : callable, optional
         ``say(event) -> str``, one sentence; `mmviz.narrate.sentence` if not given.
+
+    Attributes
+    ----------
+    scene : Scene
+        Its key picture, as in ``stepper.scene.savefig("step.pdf")``: the one that it opens with; the last one where
+        it opens before the first step.
     """
 
     _esm = HERE / "player.js"
@@ -144,10 +150,12 @@ class Stepper(anywidget.AnyWidget):
         encoder, stills = Encoder(), {}
         for frame in frames(recording, draw, say):
             _add(encoder, frame)
+            if frame.number == start or not start:
+                key = frame.scene
             if frame.number in wanted:
                 stills[frame.number] = still(frame, length)
         story = encoder.finish() | {"label": label or "", "start": start}
-        self._length, self._chosen, self._stills = length, strip is not None, stills
+        self._length, self._chosen, self._stills, self.scene = length, strip is not None, stills, key
         with self.hold_sync():
             self.step = start
             self.data = json.dumps(story, separators=(",", ":"), ensure_ascii=False)
@@ -173,9 +181,7 @@ class Stepper(anywidget.AnyWidget):
         return block(self.data, stills)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": repr(self), "text/html": self.html()}, metadata
+        return saved_too(super()._repr_mimebundle_(**kwargs), repr(self), self.html())
 
 
 def _checked_length(recording: Any) -> int:

@@ -30,12 +30,15 @@ from ..kernel import (
 from ..trace import mirrors
 from . import events as ev
 from .machine import DEFAULT_POLICY, Mempolicy, set_il_prev
-from .page_alloc import __alloc_pages_nodemask
+from .page_alloc import __alloc_pages_nodemask, check_request
 from .page_ref import page_zone
 from .zonelist import gfp_zone
 
 if TYPE_CHECKING:
     from .machine import Machine
+
+
+UINT_MAX = 0xFFFFFFFF
 
 
 class Vma(Protocol):
@@ -60,6 +63,7 @@ def alloc_pages_current(machine: Machine, gfp: int, order: int) -> int | None:
     if policy is DEFAULT_POLICY or task.in_interrupt or gfp & __GFP_THISNODE:
         return __alloc_pages_nodemask(machine, gfp, order, local, None)
     if policy.mode == MPOL_INTERLEAVE:
+        check_request(machine, gfp, order)  # before il_prev moves
         return alloc_page_interleave(machine, gfp, order, interleave_nodes(machine, policy))
     nodemask = policy_nodemask(machine, gfp, policy)
     return __alloc_pages_nodemask(machine, gfp, order, policy_node(policy, local), nodemask)
@@ -75,7 +79,7 @@ def alloc_pages_vma(machine: Machine, gfp: int, order: int, vma: Vma, addr: int,
     addr : int
         The user address, at or above vma.vm_start.
     node : int
-        The node to prefer where the policy names none: that of the CPU.
+        The node to prefer where a policy names none: that of the CPU, which is also asked where there is no policy.
     hugepage : bool
         Try the preferred node alone first; if that fails and the request may reclaim, once more anywhere.
 
@@ -87,7 +91,7 @@ def alloc_pages_vma(machine: Machine, gfp: int, order: int, vma: Vma, addr: int,
     if policy.mode == MPOL_INTERLEAVE:
         return alloc_page_interleave(machine, gfp, order, interleave_nid(policy, vma, addr, PAGE_SHIFT + order))
     nodemask = policy_nodemask(machine, gfp, policy)
-    preferred = policy_node(policy, node)
+    preferred = machine.cpu_to_node[machine.current.cpu] if policy is DEFAULT_POLICY else policy_node(policy, node)
     if not hugepage or not (nodemask is None or preferred in nodemask):
         return __alloc_pages_nodemask(machine, gfp, order, preferred, nodemask)
     pfn = __alloc_pages_nodemask(machine, gfp | __GFP_THISNODE, order, preferred, None)
@@ -134,14 +138,15 @@ def interleave_nid(policy: Mempolicy, vma: Vma, addr: int, shift: int) -> int:
 
 
 def offset_il_node(policy: Mempolicy, n: int) -> int:
-    """The (n modulo count)-th node of the policy, in ascending order.
+    """The (n modulo count)-th node of the policy, in ascending order; of `n` the kernel looks at 32 bits.
 
-    Kernel: mm/mempolicy.c:offset_il_node.
+    Kernel: mm/mempolicy.c:offset_il_node. Of three nodes, the one of an offset past 2^32 pages (a private mapping
+    has its address there) is not n modulo 3.
 
     >>> offset_il_node(Mempolicy(MPOL_INTERLEAVE, (1, 3)), 9)
     3
     """
-    return policy.nodes[n % len(policy.nodes)]
+    return policy.nodes[(n & UINT_MAX) % len(policy.nodes)]
 
 
 def policy_node(policy: Mempolicy, nid: int) -> int:
@@ -155,16 +160,19 @@ def policy_node(policy: Mempolicy, nid: int) -> int:
 @mirrors("mm/mempolicy.c")
 def policy_nodemask(machine: Machine, gfp: int, policy: Mempolicy) -> Sequence[int] | None:
     """The nodes that may serve: those of MPOL_BIND, unless the request wants a zone below the policy's; else all."""
-    binds = policy.mode == MPOL_BIND and apply_policy_zone(machine, gfp_zone(machine, gfp))
+    binds = policy.mode == MPOL_BIND and apply_policy_zone(machine, policy, gfp_zone(machine, gfp))
     if machine.on:
         machine.trace.emit(ev.NodemaskChosen(policy.mode, ",".join(map(str, policy.nodes)) if binds else ""))
     return policy.nodes if binds else None
 
 
-def apply_policy_zone(machine: Machine, zone_idx: int) -> bool:
+def apply_policy_zone(machine: Machine, policy: Mempolicy, zone_idx: int) -> bool:
     """Does a policy bind requests for this zone? Only from the highest zone on that has pages and is not Movable.
 
+    If its nodes have nothing but Movable, it binds the requests for Movable alone: the others could get nothing.
     Kernel: mm/mempolicy.c:apply_policy_zone, with policy_zone as build_zonelists leaves it.
     """
-    policy_zone = max(zone.zone_idx for zone in machine.zones() if zone.managed_pages and zone.name != "Movable")
-    return zone_idx >= policy_zone
+    zones = [zone for zone in machine.zones() if zone.name != "Movable"]
+    if not any(zone.present_pages and zone.nid in policy.nodes for zone in zones):
+        return machine.config.zone_names[zone_idx] == "Movable"
+    return zone_idx >= max((zone.zone_idx for zone in zones if zone.managed_pages), default=0)

@@ -100,9 +100,26 @@ def __alloc_pages_nodemask(machine: Machine, gfp_mask: int, order: int, preferre
     return pfn
 
 
-def __refuse_order(machine: Machine, order: int, gfp_mask: int) -> None:
+def check_request(machine: Machine, gfp_mask: int, order: int) -> None:
+    """ValueError for a request that makes no sense, for who changes something before `__alloc_pages_nodemask` asks."""
+    __check_order(order)
+    if gfp_mask & ~__GFP_BITS_MASK:
+        __refuse_gfp_mask(gfp_mask)
+    gfp_zone(machine, gfp_mask)
+    gfpflags_to_migratetype(machine, gfp_mask)
+
+
+def __check_order(order: int) -> None:
     if type(order) is not int or order < 0:
         raise ValueError(f"order must be an int >= 0, got {order!r} (0 to {MAX_ORDER - 1} can be served)")
+
+
+def __refuse_gfp_mask(gfp_mask: int) -> None:
+    raise ValueError(f"gfp_mask must be made of the bits {__GFP_BITS_MASK:#x}, got {gfp_mask:#x}")
+
+
+def __refuse_order(machine: Machine, order: int, gfp_mask: int) -> None:
+    __check_order(order)
     if machine.on and not gfp_mask & __GFP_NOWARN:
         machine.trace.emit(ev.Warned(f"WARN_ON_ONCE(order >= MAX_ORDER): order {order}, largest is {MAX_ORDER - 1}"))
 
@@ -112,7 +129,7 @@ def prepare_alloc_pages(machine: Machine, gfp_mask: int, order: int, preferred_n
                         nodemask: Collection[int] | None, ac: AllocContext) -> int:
     """Read the gfp mask into the context; returns the first alloc_flags (ALLOC_CMA for MOVABLE, where CMA is built)."""
     if gfp_mask & ~__GFP_BITS_MASK:
-        raise ValueError(f"gfp_mask must be made of the bits {__GFP_BITS_MASK:#x}, got {gfp_mask:#x}")
+        __refuse_gfp_mask(gfp_mask)
     if not 0 <= preferred_nid < len(machine.node):
         raise ValueError(f"nid must be 0 to {len(machine.node) - 1} or NUMA_NO_NODE, got {preferred_nid}")
     ac.high_zoneidx = gfp_zone(machine, gfp_mask)

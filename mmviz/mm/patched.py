@@ -10,8 +10,11 @@ It is what one does with the C source, too: change a function, build, run the sa
 are made anew around the same code, and the names by which they call each other lead to the new ones. v5.4 itself stays
 as it is, nothing is asked while it runs, and a Machine may be used by one kernel after the other.
 
-Left out: methods, and functions that are kept in a table. What replays a recording is such a table, so a recording of
-any kernel can be stepped.
+Where several modules have a function of one name (an allocator each), your function stands for all of them, and the
+kernel's is that of the first module by name.
+
+Left out: methods, and functions that are kept in a table or found by import_module. What replays a recording is such a
+table, so a recording of any kernel can be stepped.
 """
 from __future__ import annotations
 
@@ -57,13 +60,15 @@ def patched(**changes: Callable[..., Any]) -> Kernel:
     '0x1000'
     """
     spaces = {module.__name__: dict(vars(module)) for module in _modules()}
-    originals = {function for space in spaces.values() for _, function in _functions(space)}
+    originals = [function for name, space in spaces.items() for _, function in _functions(space)
+                 if function.__module__ == name]
     _check(changes, {function.__name__ for function in originals})
     clones = {function: _clone(function, spaces[function.__module__]) for function in originals}
     chosen = {name: clones.get(mine, mine) for name, mine in changes.items()}  # type: ignore[call-overload]
     for space in spaces.values():
         space |= {name: chosen.get(name, clones[function]) for name, function in _functions(space)}
-    return Kernel(changed=tuple(changes), **{function.__name__: clones[function] for function in originals} | chosen)
+    first = {function.__name__: clones[function] for function in reversed(originals)}  # of several modules the first
+    return Kernel(changed=tuple(changes), **first | chosen)
 
 
 def _modules() -> list[ModuleType]:

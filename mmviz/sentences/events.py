@@ -14,9 +14,9 @@ def _policy(mode: int, nodes: str) -> str:
 
 
 def _watermark(w: dict[str, Any]) -> str:
-    asked = f", less {(1 << w['order']) - 1:,} for the rest of the block," if w["order"] else ""
     reserve = f" and {w['reserve']:,} in reserve" if w["reserve"] else ""
-    terms = f"Zone {w['zone']}: the counter{asked} is {w['free']:,}; {w['min']:,} must stay{reserve}."
+    terms = (f"Zone {w['zone']}: {w['free']:,} pages of the counter count for this request; {w['min']:,} must stay"
+             f"{reserve}.")
     if w["ok"]:
         return f"{terms} It is more, so the request may pass."
     if w["free"] <= w["min"] + w["reserve"]:

@@ -55,8 +55,10 @@ def test_a_zone_that_begins_and_ends_within_a_pageblock():
 
 def test_a_cell_of_a_large_zone_is_several_pageblocks():
     machine = mv.toy(4096)
-    for _ in range(3):
+    for _ in range(2):
         mv.alloc_pages(machine, mv.GFP_KERNEL, 10)
+    assert not [mark for mark in rects(draw_pageblocks(machine)).values() if mark.meaning == free("U")]  # 4 of 8
+    mv.alloc_pages(machine, mv.GFP_KERNEL, 10)
     scene = draw_pageblocks(machine)
     remark = next(mark.text for mark in scene.marks if mark.key == "remark")
     assert "a cell is 8 pageblocks of 4,096 pages" in remark and len(list(scene.marks)) < 1000

@@ -291,3 +291,12 @@ def test_a_stepper_of_a_walk_over_four_nodes_stays_small():
         zone.vm_stat[0] = 0
     rec = recorded(machine, *[mv.GFP_NOWAIT] * 5)
     assert len(mv.Stepper(rec, draw_zonelists).html().encode()) < 40_000
+
+
+def test_in_an_interrupt_the_policy_of_the_task_is_not_asked():
+    machine = mv.duo()
+    mv.set_mempolicy(machine, MPOL_BIND, [1])
+    assert draw_zonelists(machine, gfp_mask=mv.GFP_ATOMIC).words == "A request (GFP_ATOMIC) of node 0 walks N1/DMA32."
+    mv.set_current(machine, 0, in_interrupt=1)
+    scene = draw_zonelists(machine, gfp_mask=mv.GFP_ATOMIC)
+    assert scene.words == "A request (GFP_ATOMIC) of node 0 walks N0/DMA32, N1/DMA32."

@@ -63,8 +63,53 @@ def test_what_does_not_fit_is_told():
         Compare(one, one, mv.draw_free_area, by="event")
     with pytest.raises(ValueError, match=r"a pair must be one of grouping, .*got 'halves'"):
         Compare("halves")
-    with pytest.raises(TypeError, match="two Recordings and a drawing"):
-        Compare(one, two)
+    with pytest.raises(ValueError, match="by must be one of step, request, got 'event'"):
+        Compare("half", by="event")
+    for arguments in ((one, two), ("half", one)):
+        with pytest.raises(TypeError, match="two Recordings and a drawing"):
+            Compare(*arguments)
+
+
+def test_a_pair_can_be_shown_otherwise():
+    pair = Compare("half", names=("low", "high"), by="request")
+    assert repr(pair) == "Compare(low | high: 2 steps)"
+
+
+def test_steps_are_counted_from_the_end_too():
+    together = Together(*recordings(PAIRS["half"]))
+    assert together[-1] == together[len(together) - 1] and together[-1].number == len(together) - 1
+    with pytest.raises(IndexError):
+        together[len(together)]
+
+
+@pytest.mark.parametrize("by", ["step", "request"])
+def test_a_position_is_a_decision_where_neither_state_changes(by):
+    together = Together(*recordings(PAIRS["half"]), by=by)
+    for i in range(len(together)):
+        assert together[i].decision == (together.at(i) == together.at(i + 1))
+    assert not all(together[i].decision for i in range(len(together)))
+
+
+def test_nothing_can_be_compared_with_nothing():
+    with mv.record(mv.toy(4)) as one, mv.record(mv.toy(4)) as two:
+        pass
+    assert repr(Compare(one, two, mv.draw_free_area, at=-1)) == "Compare(Left | Right: 0 steps)"
+
+
+def test_another_cpu_is_a_request_of_its_own():
+    """Both sides are on the same CPU at each position, however many steps a request takes."""
+    recordings = []
+    for order in (0, 3):
+        machine = mv.boot([("DMA32", 0x1000, 0x1000)], cpus=(0, 0))
+        with mv.record(machine) as recording:
+            for cpu in (0, 1, 0):
+                mv.set_current(machine, cpu)
+                mv.alloc_pages(machine, mv.GFP_KERNEL, order)
+        recordings.append(recording)
+    together = Together(*recordings, by="request")
+    assert [type(together[i].left.event).__name__ for i in range(6)] == ["SetCurrent", "MmPageAlloc"] * 3
+    assert [together.at(i)[0].current.cpu for i in range(7)] == [together.at(i)[1].current.cpu for i in range(7)] \
+        == [0, 0, 0, 1, 1, 0, 0]
 
 
 # ---------------------------------------------------------------- experiments
@@ -134,6 +179,9 @@ def test_the_browser_asks_for_the_experiment():
     assert json.loads(quiz.said)["offer"] == f"A machine that {VARIANTS['head_only'].does} gives your answer"
     quiz._heard(quiz, {"number": 0, "experiment": True}, [])
     assert isinstance(quiz.shown, Compare)
+    first = quiz.shown
+    quiz._heard(quiz, {"number": 0, "experiment": True}, [])  # a second click runs nothing
+    assert quiz.shown is first
     quiz._heard(quiz, {"number": 0, "again": True}, [])
     assert quiz.shown is None
 
@@ -146,6 +194,11 @@ def test_what_cannot_be_done_again_is_not_offered():
         mv.__free_pages(rec.live, pfn, 0)
     assert repeated(rec, 0, variant("queue")) is None  # no call at all
     assert repeated(rec, len(rec), variant("queue")) is None
+
+    last = rec.steps[-1]
+    rec.steps[-1] = last._replace(stack=(last.stack[0]._replace(symbol="remap_pfn_range_of_nommu"), *last.stack[1:]))
+    assert repeated(rec, len(rec) - 1, patched()) is None  # a function that this kernel has by another name
+    rec.steps[-1] = last
 
     def bug(zone, pfn, order, migratetype):
         raise mv.KernelBug("no")

@@ -58,6 +58,12 @@ def test_an_idea_has_no_numbers_of_its_own():
     assert {kind for kind, _ in first + second} == {"half_back"}
 
 
+def test_what_is_handed_in_twice_counts_once():
+    row = Entry(2, "Ada", "", code(1, [1], "merge"))
+    report = grade([row, row._replace(line=3)])
+    assert report.scores == {("Ada", ""): (1, 1)} and report.problems == ["line 3, Ada: handed in before, counted once"]
+
+
 def test_giving_up_is_no_idea_and_a_right_answer_neither():
     quiz = Quiz("merge", seed=3)
     quiz.solution()

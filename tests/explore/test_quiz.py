@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from mmviz.explore.questions import LETTERS
 from mmviz.explore.quiz import Quiz
 from mmviz.explore.quiz_instances import instance
 from mmviz.explore.quiz_walk import KIND_OF, KINDS
-from mmviz.kernel import kernel_symbols
+from mmviz.kernel import MPOL_BIND, MPOL_PREFERRED, kernel_symbols
 from mmviz.mm import events as ev
 from mmviz.mm import highmem_events as kmap_events
 from mmviz.mm import slab_events as sl
@@ -341,6 +342,15 @@ def test_wrong_sources(lesson):
         Quiz(mv.toy(4))
     with pytest.raises(ValueError, match="no question of the kind next_node from step 0"):
         Quiz(lesson, ask="next_node")
+    for nothing in ([], 3, [3], "", mv.Quiz):
+        with pytest.raises(ValueError, match=r"ask must be one of order_found, .* got "):
+            Quiz(lesson, ask=nothing)
+
+
+@pytest.mark.parametrize("at", [-1, 2.5, True, "3", 10**9])
+def test_a_place_to_begin_that_is_none(lesson, at):
+    with pytest.raises(ValueError, match=r"at must be an int 0 to 999,999,999, got "):
+        Quiz(lesson, ask="merge", at=at)
 
 
 def test_every_event_of_the_table_is_one():
@@ -474,3 +484,55 @@ def test_a_zone_above_its_mark_that_may_not_steal_is_told_so():
     assert question.right == "DMA32"
     (wrong,) = [option for option in question.options if option.value == "Normal"]
     assert "ALLOC_NOFRAGMENT" in wrong.reason and wrong.reason.startswith("It passes its watermark")
+
+
+PREFERRED_0, BIND_1 = mv.Mempolicy(MPOL_PREFERRED, (0,)), mv.Mempolicy(MPOL_BIND, (1,))
+
+
+@pytest.mark.parametrize("of_task, of_mapping, thisnode, why, rule", [
+    (BIND_1, None, 0, "Node 0 is not in the nodemask", "policy_nodemask"),
+    (None, BIND_1, 0, "Node 0 is not in the nodemask", "policy_nodemask"),
+    (BIND_1, PREFERRED_0, 0, "The walk ends before it comes here", "get_page_from_freelist"),
+    (None, None, mv.__GFP_THISNODE, "the zones of node 0 alone", "node_zonelist")])
+def test_a_zone_that_a_request_may_not_use_is_told_so(of_task, of_mapping, thisnode, why, rule):
+    """A policy that binds, of the task or of its mapping, and __GFP_THISNODE: the end of the walk is not the reason."""
+    machine = mv.boot([("DMA32", 0x1000, 0x1000, 0), ("DMA32", 0x4000, 0x1000, 1)], cpus=(0, 1))
+    if of_task:
+        mv.set_mempolicy(machine, *of_task)
+    vma = SimpleNamespace(vm_start=0, vm_pgoff=0, vm_policy=of_mapping)
+    with mv.record(machine) as recording:
+        if thisnode:
+            mv.alloc_pages(machine, mv.GFP_KERNEL | thisnode, 0)
+        else:
+            mv.alloc_pages_vma(machine, mv.GFP_KERNEL, 0, vma, 0, 0)
+    question = Quiz(recording, ask="zone_serves").question
+    (wrong,) = [option for option in question.options if option.value != question.right]
+    assert ("bound to nodes 1. Which" in question.text) == (rule == "policy_nodemask")
+    assert why in wrong.reason and wrong.reason.endswith(f":{rule})")
+
+
+def test_an_empty_list_has_no_two_ends():
+    for recording, _ in problems("head_or_tail")[:10]:
+        for step in recording.select(ev.BuddyChecked):
+            if KINDS["head_or_tail"](recording, step.number):
+                back, state = recording[step.number + 1].event, recording.at(step.number)
+                assert state.node[back.nid].node_zones[back.zone_idx].nr_listed(back.order, back.migratetype)
+
+
+def test_a_tie_of_distances_is_not_asked():
+    machine = mv.boot([("DMA32", 0x1000 * (nid + 1), 0x400, nid) for nid in range(3)])
+    mv.take(machine, mv.GFP_NOWAIT | mv.__GFP_THISNODE)
+    with mv.record(machine) as recording:
+        mv.alloc_pages(machine, mv.GFP_NOWAIT, 0)
+    assert {step.event.nid for step in recording.select(ev.WatermarkChecked)} == {0, 1}
+    with pytest.raises(ValueError, match="no question of the kind next_node"):
+        Quiz(recording, ask="next_node")
+
+
+def test_a_mark_that_is_boosted_keeps_its_name():
+    machine = mv.toy(4, watermarks=(10, 20, 30))
+    machine.zone("DMA32").watermark_boost = 5
+    with mv.record(machine) as recording:
+        mv.alloc_pages(machine, mv.GFP_NOWAIT, 0)
+    question = Quiz(recording, ask="watermark").question
+    assert "tested against LOW" in question.text and question.right == "yes 1024 25"

@@ -1,6 +1,6 @@
 """The indices of mm/vmstat.c, against numbers worked out by hand, and over time."""
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmviz as mv
@@ -55,6 +55,7 @@ def test_an_order_that_does_not_exist(zone_with):
             unusable_free_index(zone, order)
 
 
+@settings(deadline=None)  # the machines that run this are busy
 @given(st.lists(st.tuples(st.sampled_from([mv.GFP_NOWAIT, mv.GFP_NOWAIT | mv.__GFP_MOVABLE]), st.integers(0, 6)),
                 max_size=30), st.integers(0, 10))
 def test_what_the_two_say_fits_together(requests, order):
@@ -84,6 +85,8 @@ def test_the_series_of_a_run():
 def test_the_moments_lie_evenly_and_hold_both_ends():
     line = mv.Timeline(mv.toy(4), range(100), lambda machine, _: mv.alloc_pages(machine, mv.GFP_KERNEL, 0))
     assert mv.unusable_over_time(line, [1], points=5).at == (0, 25, 50, 75, 100)
+    assert mv.unusable_over_time(line, [1], points=2).at == (0, 100)
+    assert mv.unusable_over_time(line, [1], points=1000).at == tuple(range(101))
 
 
 def test_a_series_of_a_zone_on_a_node():

@@ -59,6 +59,33 @@ def test_a_recording_says_which_nodes_may_serve():
     assert mv.sentence(step.event) == "Policy bind: only the nodes 1,2 may serve."
 
 
+@pytest.mark.parametrize("offset, node", [(2**32 - 1, 0), (2**32, 0), (0x7F0000000, 0), (0x7F0000001, 1)])
+def test_the_offset_of_a_mapping_counts_with_32_bits(offset, node):
+    """A private mapping has its address as offset, which is past 2^32 pages: of three nodes, 0x7f0000000 would be 1."""
+    policy = Mempolicy(MPOL_INTERLEAVE, (0, 1, 2))
+    pfn = mv.alloc_pages_vma(nodes(3), mv.GFP_HIGHUSER_MOVABLE, 0, vma(policy, offset), vma().vm_start, 0)
+    assert node_of(pfn) == node
+
+
+def test_a_mapping_of_a_task_without_policy_goes_by_the_cpu():
+    machine = nodes(2)
+    pfn = mv.alloc_pages_vma(machine, mv.GFP_HIGHUSER_MOVABLE, 0, vma(), vma().vm_start, 1)
+    local = mv.alloc_pages_vma(machine, mv.GFP_HIGHUSER_MOVABLE, 0, vma(Mempolicy(MPOL_PREFERRED)), vma().vm_start, 1)
+    assert (node_of(pfn), node_of(local)) == (0, 1)
+
+
+@pytest.mark.parametrize("gfp, order", [(mv.GFP_KERNEL, -1), (mv.GFP_KERNEL, True), (1 << 40, 0),
+                                        (mv.GFP_DMA | mv.GFP_DMA32, 0),
+                                        (mv.kernel.__GFP_MOVABLE | mv.kernel.__GFP_RECLAIMABLE, 0)])
+def test_a_refused_request_takes_no_turn(gfp, order):
+    machine = nodes(2)
+    mv.set_mempolicy(machine, MPOL_INTERLEAVE, [0, 1])
+    before = machine.copy()
+    with pytest.raises(ValueError, match=r"order must be|gfp_mask"):
+        mv.alloc_pages(machine, gfp, order)
+    assert machine == before
+
+
 def test_without_a_policy_the_node_of_the_cpu_is_asked():
     machine = nodes(3)
     mv.set_current(machine, 2)
@@ -90,6 +117,15 @@ def test_a_zone_below_the_policy_zone_is_not_bound():
     assert mv.alloc_pages(machine, mv.GFP_KERNEL | mv.GFP_DMA32, 0) < 0x2000
 
 
+def test_nodes_with_movable_memory_alone_bind_what_is_movable():
+    machine = mv.boot([("DMA32", 0x1000, 0x1000, 0), ("Movable", 0x4000, 0x1000, 1)])
+    mv.set_mempolicy(machine, MPOL_BIND, [1])
+    assert mv.alloc_pages(machine, mv.GFP_KERNEL, 0) < 0x2000
+    assert mv.alloc_pages(machine, mv.GFP_HIGHUSER_MOVABLE, 0) >= 0x4000
+    mv.set_mempolicy(machine, MPOL_BIND, [0])
+    assert mv.alloc_pages(machine, mv.GFP_HIGHUSER_MOVABLE, 0) < 0x2000
+
+
 def test_interleave_counts_a_hit_only_where_it_was_served():
     machine = nodes(2)
     mv.set_mempolicy(machine, MPOL_INTERLEAVE, [1])
@@ -110,6 +146,24 @@ def test_a_huge_page_is_asked_of_the_node_alone_first():
     assert 0 < first_of_1 < 8 and all(node_of(pfn) == 0 for pfn in asks[:first_of_1])
     light = mv.alloc_pages_vma(machine, mv.GFP_TRANSHUGE_LIGHT, 9, mapping, mapping.vm_start, 0, hugepage=True)
     assert light is None
+
+
+def test_the_second_try_for_a_huge_page_is_one_round_on_any_node():
+    machine = nodes(2)
+    mv.take(machine, mv.GFP_NOWAIT | mv.__GFP_THISNODE)
+    with mv.record(machine) as rec:
+        mv.alloc_pages_vma(machine, mv.GFP_TRANSHUGE, 9, vma(), vma().vm_start, 0, hugepage=True)
+    first, second = (step.event.gfp_mask for step in rec.select(ev.RequestPrepared))
+    assert (first, second) == (mv.GFP_TRANSHUGE | mv.__GFP_THISNODE, mv.GFP_TRANSHUGE | mv.kernel.__GFP_NORETRY)
+
+
+@pytest.mark.parametrize("pgoff, node", [(0, 0), (511, 0), (512, 1), (1024, 0)])
+def test_the_offset_of_a_huge_page_counts_in_huge_pages(pgoff, node):
+    mapping = vma(Mempolicy(MPOL_INTERLEAVE, (0, 1)), pgoff)
+    pfn = mv.alloc_pages_vma(nodes(2), mv.GFP_TRANSHUGE, 9, mapping, mapping.vm_start, 0)
+    assert node_of(pfn) == node
+    pfn = mv.alloc_pages_vma(nodes(2), mv.GFP_TRANSHUGE, 9, mapping, mapping.vm_start + (512 << 12), 0)
+    assert node_of(pfn) == 1 - node
 
 
 def test_a_huge_page_of_a_bound_mapping_goes_by_the_mask():

@@ -1,9 +1,13 @@
 """Another kernel: yours beside v5.4, and the wrong machines do what they say."""
 import random
+from importlib import import_module
+from pkgutil import iter_modules
+from types import FunctionType
 
 import pytest
 
 import mmviz as mv
+import mmviz.mm
 from mmviz.mm import events as ev
 from mmviz.mm import rmqueue
 from mmviz.mm.patched import patched
@@ -35,6 +39,34 @@ def test_your_function_is_called_and_v5_4_stays_as_it_is():
 def test_a_kernel_without_changes_is_v5_4():
     assert run(mv, mv.zones_toy()) == run(patched(), mv.zones_toy())
     assert repr(patched()) == "Kernel(v5.4 with nothing replaced)"
+
+
+def test_a_name_means_the_same_function_each_time():
+    """Not the one that a set happens to give first: where several modules have the name, the first module's."""
+    first = {}
+    for info in sorted(iter_modules(mmviz.mm.__path__), key=lambda info: info.name):
+        module = import_module(f"mmviz.mm.{info.name}")
+        for function in vars(module).values():
+            if isinstance(function, FunctionType) and function.__module__ == module.__name__:
+                first.setdefault(function.__name__, function.__code__)
+    assert {name: function.__code__ for name, function in vars(patched()).items() if name != "changed"} == first
+
+
+def test_what_is_named_keeps_its_default():
+    line = mv.Timeline(mv.toy(4), [], lambda *_: None)
+    assert patched().unusable_over_time(line, [10], points=2) == mv.unusable_over_time(line, [10], points=2)
+
+
+def test_what_you_replace_is_called_from_other_cores():
+    """The first page table of a process comes from alloc_pages: from yours, if there is one."""
+    asked = []
+
+    def counting(machine, gfp_mask, order):
+        asked.append(order)
+        return mv.alloc_pages(machine, gfp_mask, order)
+    mine, machine = patched(alloc_pages=counting), mv.toy(4)
+    assert mine.mm_alloc(machine, 1, "init").pgd == mv.mm_alloc(mv.toy(4), 1, "init").pgd
+    assert asked == [0]
 
 
 def test_a_wrong_name_is_told():

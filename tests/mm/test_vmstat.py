@@ -1,5 +1,5 @@
 """The NUMA counters are sums of what a recording says."""
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmviz as mv
@@ -53,6 +53,7 @@ def test_a_build_without_numa_counts_nothing():
     assert numa_stat(rec) == [served()]
 
 
+@settings(deadline=None)  # the machines that run this are busy
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 10)), max_size=40))
 def test_every_page_is_counted_once_and_every_miss_has_its_foreign(requests):
     rec = recorded(mv.duo(), *[(nid, mv.GFP_NOWAIT, order) for nid, order in requests])
