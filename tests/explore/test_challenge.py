@@ -1,4 +1,6 @@
 """Each challenge is met by a few lines on every seed, refused by three other ways, and its code comes back whole."""
+import json
+import pathlib
 import re
 
 import pytest
@@ -7,6 +9,8 @@ import mmviz as mv
 from mmviz.explore.challenge import Challenge, Result, encode
 from mmviz.explore.challenges import CHALLENGES, START
 from mmviz.explore.grade import Entry, grade
+from mmviz.explore.questions import LETTERS
+from mmviz.explore.quiz_walk import KINDS
 
 SEEDS = range(25)
 USER = mv.GFP_NOWAIT
@@ -233,3 +237,40 @@ def test_grade_counts_challenges():
     assert report.challenges == {"refuse_order": [(3, 900), (1, 0)], "pin_leak": [(2, 1)]}
     assert "refuse_order                1 of 2   2.0  900" in str(report)
     assert [problem.split(":")[0] for problem in report.problems] == ["line 5, Eve"]
+
+
+# ---------------------------------------------------------------- the notebook of exercises
+
+
+def sources():
+    path = pathlib.Path(__file__).resolve().parents[2] / "notebooks" / "90-exercises.ipynb"
+    return ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+
+
+def test_the_notebook_asks_every_kind_and_every_challenge():
+    text = "\n".join(sources())
+    assert {kind for kinds in re.findall(r'Quiz\("([a-z_+]+)"', text) for kind in kinds.split("+")} == set(KINDS)
+    assert set(re.findall(r'Challenge\("(\w+)"', text)) == set(CHALLENGES)
+
+
+def test_a_course_before_and_after():
+    """The ten questions of the notebook, taken twice by two: grade compares them, and names the wrong ideas."""
+    ten = re.search(r'TEN = "(.*)"', "\n".join(sources()))[1]
+    assert len(ten.split("+")) == 10
+    entries = [Entry(line, name, when, taken(ten, seed, right)) for line, (name, when, seed, right) in enumerate((
+        ("Ada", "before", 190, 4), ("Ada", "after", 290, 9), ("Bob", "before", 190, 6), ("Bob", "after", 290, 6)), 2)]
+    report = grade(entries)
+    assert report.scores["Ada", "after"] == (9, 10) and not report.problems
+    assert "2 who did both: 50 % right before, 75 % after; 1 did better" in str(report)
+    assert sum(report.ideas.values()) == 15
+
+
+def taken(kinds, seed, right):
+    """The code of ten answers, the first ones right."""
+    quiz = mv.Quiz(kinds, seed=seed)
+    for number in range(10):
+        place = quiz.question.right_place
+        quiz.answer(LETTERS[place if number < right else place - 1 if place else 1])
+        if number < 9:
+            quiz.again()
+    return quiz.code
