@@ -196,3 +196,4 @@ def _nodes(order: tuple[int, ...], right: tuple[int, ...], why: str) -> Option:
 
 
 KINDS: dict[str, Ask] = {"lists_after": ask_lists_after, "node_order": ask_node_order}
+KIND_OF = {"MmPageFree": "lists_after", "ZoneStatistics": "node_order"}

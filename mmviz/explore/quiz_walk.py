@@ -279,5 +279,5 @@ KIND_OF = {  # what is asked about an event of this name
     "PcpListFoundEmpty": "pcp_fill", "PcpListAddTail": "pcp_fill", "RequestPrepared": "zone_serves",
     "MmPageAlloc": "zone_serves", "WatermarkChecked": "watermark", "FallbackSearched": "steal",
     "StealDecided": "steal", "MmPageAllocExtfrag": "steal", "NofragmentDropped": "next_node", **quiz_vm.KIND_OF,
-    **quiz_kmap.KIND_OF, **SLAB_KIND_OF,
+    **quiz_kmap.KIND_OF, **SLAB_KIND_OF, **quiz_trace.KIND_OF,
 }
