@@ -62,6 +62,8 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
     "KmapPanel": "mmviz.explore.kmap_panel:KmapPanel",
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
+    "Challenge": "mmviz.explore.challenge:Challenge", "Entry": "mmviz.explore.grade:Entry",
+    "grade": "mmviz.explore.grade:grade",
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
     "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
     **{f"draw_{name}": f"mmviz.draw.{name}:draw_{name}" for name in ("slab", "cache", "size_classes", "slob_page")},
