@@ -6,7 +6,11 @@ import pytest
 
 from mmviz.capture.kmap_log import load_kmap_log, replay_kmap
 from mmviz.capture.load import load_capture
+from mmviz.capture.page_table import load_operations, replay_operations
 from mmviz.capture.replay import replay
+from mmviz.capture.slub import replay_slub
+from mmviz.capture.slub_rows import load_slub
+from mmviz.explore.outline import coverage, table
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,3 +54,22 @@ def test_the_addresses_of_kmap_are_those_of_a_replay() -> None:
     assert said is not None and all(score.perfect and not score.flushes for score in scores)
     assert [int(number.replace(",", "")) for number in said.groups()] == [
         sum(score.exact for score in scores), sum(score.exact_atomics for score in scores)]
+
+
+def test_the_objects_are_those_of_a_replay() -> None:
+    paths = [path for folder, names in (("m512slub", "S*"), ("m512numa", "N4*"))
+             for path in (ROOT / "data/captures" / folder).glob(f"{names}.snaps.gz")]
+    scores = [score for path in paths for capture in load_slub(path) for score in replay_slub(capture)]
+    assert all(score.perfect for score in scores) and sum(score.allocs for score in scores) == 6_677
+    assert "6,677 addresses of objects, all exact" in README
+
+
+def test_the_page_tables_are_those_of_a_replay() -> None:
+    scores = [replay_operations(load_operations(path)) for path in sorted((ROOT / "data/captures/pt").glob("*.ops"))]
+    assert all(score.perfect for score in scores) and len(scores) == 8
+    steps, entries = sum(score.steps for score in scores), sum(score.total["ptes"] for score in scores)
+    assert f"{steps:,} steps, with every result" in README and f"{entries:,} entries, all exact" in README
+
+
+def test_the_table_of_the_outline_is_that_of_the_command() -> None:
+    assert table(coverage()) in README
