@@ -62,6 +62,8 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "Stepper": "mmviz.explore.stepper:Stepper", "film": "mmviz.explore.film:film", "use": "mmviz.explore.page:use",
     "KmapPanel": "mmviz.explore.kmap_panel:KmapPanel",
     "BuddyPanel": "mmviz.explore.buddy_panel:BuddyPanel", "Quiz": "mmviz.explore.quiz:Quiz",
+    "Challenge": "mmviz.explore.challenge:Challenge", "Entry": "mmviz.explore.grade:Entry",
+    "grade": "mmviz.explore.grade:grade",
     "check": "mmviz.explore.exercise:check", "Compare": "mmviz.explore.compare:Compare",
     "patched": "mmviz.mm.patched:patched", "variant": "mmviz.mm.variants:variant",
     **{f"draw_{name}": f"mmviz.draw.{name}:draw_{name}" for name in ("slab", "cache", "size_classes", "slob_page")},
@@ -71,7 +73,8 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     "PolicyPanel": "mmviz.explore.policy_panel:PolicyPanel",
     **{name: f"mmviz.capture.graph:{name}" for name in ("read_graph", "compare_calls")},
     **{name: f"mmviz.mm.zonelist:{name}" for name in ("gfp_zone", "gfpflags_to_migratetype")},
-    "load_operations": "mmviz.capture.page_table:load_operations",
+    "load_operations": "mmviz.capture.page_table:load_operations", "own_tables": "mmviz.capture.own_process:own_tables",
+    "driver_open": "mmviz.mm.driver:driver_open", "vm_mmap_pgoff": "mmviz.mm.util:vm_mmap_pgoff",
     **{name: f"mmviz.capture.page_table:{name}" for name in ("record_operation", "replay_operations")},
     "draw_tables": "mmviz.draw.tables:draw_tables", "draw_walk": "mmviz.draw.walk:draw_walk",
     "draw_address_split": "mmviz.draw.address_split:draw_address_split",
@@ -89,6 +92,10 @@ _LAZY = {  # name -> module:attribute, looked up when first used
         "put_user_pages", "put_user_pages_dirty_lock")},
     "get_user_pages": "mmviz.mm.gup_longterm:get_user_pages",
     "get_user_pages_fast": "mmviz.mm.gup_fast:get_user_pages_fast",
+    **{name: f"mmviz.mm.fork:{name}" for name in ("dup_mm", "mmput")},
+    "set_pageblock_migratetype": "mmviz.mm.zone:set_pageblock_migratetype",
+    **{name: f"mmviz.mm.swap:{name}" for name in ("lru_add_drain", "page_count")}, "beside": "mmviz.draw.beside:beside",
+    "GupPanel": "mmviz.explore.gup_panel:GupPanel",
 }
 
 

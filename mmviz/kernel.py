@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 TAG = "v5.4"
 
@@ -150,7 +151,7 @@ X86_64_ZONES = ("DMA", "DMA32", "Normal", "Movable")
 I386_ZONES = ("DMA", "Normal", "HighMem", "Movable")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Config:
     """What the kernel build, or the machine, chooses.
 
@@ -188,6 +189,15 @@ class Config:
     slab_seed : int
         Where the random numbers of these two begin.
 
+    Attributes
+    ----------
+    pageblock_nr_pages : int
+        Pages in a pageblock. This and the next two follow from the rest, and are kept because they are asked often.
+    migrate_names : tuple of str
+        Names by migratetype, as /proc/pagetypeinfo spells them.
+    gfp_zone_table : tuple of int
+        ZONE_* by the low four gfp bits, or -1 where the kernel has VM_BUG_ON (include/linux/gfp.h:gfp_zone).
+
     Notes
     -----
     Kernel: .config, include/linux/mmzone.h at v5.4.
@@ -210,33 +220,33 @@ class Config:
     slab_freelist_random: bool = False
     slab_freelist_hardened: bool = False
     slab_seed: int = 1
+    pageblock_nr_pages: int = field(init=False, repr=False, compare=False)
+    migrate_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    gfp_zone_table: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.slab not in ("SLUB", "SLAB", "SLOB"):
             raise ValueError(f'slab must be "SLUB", "SLAB" or "SLOB", got {self.slab!r}')
+        object.__setattr__(self, "pageblock_nr_pages", 1 << self.pageblock_order)
+        object.__setattr__(self, "migrate_names", _migrate_names(self))
+        object.__setattr__(self, "gfp_zone_table", tuple(_gfp_zone_of_bits(self, bits) for bits in range(16)))
 
-    @cached_property
-    def pageblock_nr_pages(self) -> int:
-        """Pages in a pageblock."""
-        return 1 << self.pageblock_order
+    def to_dict(self) -> dict[str, Any]:
+        """The choices as plain data: what Config takes, the zone names as a list."""
+        chosen = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        return {**chosen, "zone_names": list(self.zone_names)}
 
     def zone_idx(self, name: str) -> int:
         """The zone index of `name`; ZONE_NORMAL where this build has no such zone, as OPT_ZONE_* does."""
         return self.zone_names.index(name if name in self.zone_names else "Normal")
 
-    @cached_property
-    def migrate_names(self) -> tuple[str, ...]:
-        """Names by migratetype, as /proc/pagetypeinfo spells them."""
-        names = ["Unmovable", "Movable", "Reclaimable", "HighAtomic"] + ["?"] * (self.migrate_types - 4)
-        for number, name in ((self.migrate_cma, "CMA"), (self.migrate_isolate, "Isolate")):
-            if number is not None:
-                names[number] = name
-        return tuple(names)
 
-    @cached_property
-    def gfp_zone_table(self) -> tuple[int, ...]:
-        """ZONE_* by the low four gfp bits, or -1 where the kernel has VM_BUG_ON (include/linux/gfp.h:gfp_zone)."""
-        return tuple(_gfp_zone_of_bits(self, bits) for bits in range(16))
+def _migrate_names(config: Config) -> tuple[str, ...]:
+    names = ["Unmovable", "Movable", "Reclaimable", "HighAtomic"] + ["?"] * (config.migrate_types - 4)
+    for number, name in ((config.migrate_cma, "CMA"), (config.migrate_isolate, "Isolate")):
+        if number is not None:
+            names[number] = name
+    return tuple(names)
 
 
 def _gfp_zone_of_bits(config: Config, bits: int) -> int:

@@ -41,7 +41,7 @@ def picture(value):
 
 def write(path, folder):
     """The pictures of one lesson; how many there are."""
-    notebook, names, count = nbformat.read(path, as_version=4), {"__name__": "__main__"}, 0
+    notebook, names, count = nbformat.read(path, as_version=4), {"__name__": "__main__", "display": print}, 0
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type != "code" or "raises-exception" in cell.metadata.get("tags", ()):
             continue

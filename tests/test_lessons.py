@@ -12,6 +12,7 @@ from mmviz.kernel import kernel_symbols
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SECTIONS = ("01 and 05", "02", "03", "04", "06", "07")
 CITATION = re.compile(r"`((?:mm|include|arch|kernel)/[\w./-]+\.[ch]):(\w+)`")
 
 
@@ -42,6 +43,11 @@ class TestLesson:
 
     def test_it_has_every_part_of_the_skeleton(self, path: pathlib.Path) -> None:
         text = prose(path).lower()
+        if path.stem.startswith("90"):  # no lesson: it has no rounds and no outline, and brings no new idea
+            parts = ["three grades", "before and after", "a worked example", "a half-solved example", "mock exam",
+                     "hand in", "where it goes next", *(f"## {section}" for section in SECTIONS)]
+            assert [part for part in parts if part not in text] == []
+            return
         parts = ["first picture", "what the outline leaves out", "## r", "exercises", "five sentences"]
         if not path.stem.startswith("00"):
             parts += ["outline", "against the real kernel", "panel", "where it goes next", "you are here"]

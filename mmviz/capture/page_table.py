@@ -33,7 +33,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from ..errors import CaptureError, MmvizError
-from ..kernel import VM_MAYWRITE, VM_PFNMAP, VM_SHARED
+from ..kernel import DATA, VM_MAYWRITE, VM_PFNMAP, VM_SHARED
 from ..trace import Recording, record
 from .load import Capture, read_text
 from .page_table_dump import Dump, VmaRow, parse_dumps
@@ -77,12 +77,18 @@ class OperationList:
 def load_operations(path: str | Path) -> OperationList:
     """Read NAME.ops, and NAME.log and NAME.text.gz where they stand beside it.
 
+    Parameters
+    ----------
+    path : str or Path
+        Of the list; or the bare name of one in data/captures/pt, such as ``PT_program``.
+
     Raises
     ------
     CaptureError
         If a file cannot be read or does not parse, with file and line; if only one of the two stands beside the list.
     """
-    path = Path(path)
+    own = DATA / "captures" / "pt" / f"{path}.ops"
+    path = own if own.exists() else Path(path)
     log_path, dump_path = path.with_suffix(".log"), path.with_suffix(".text.gz")
     text = _read_plain(path)
     operations, lines = parse_ops(text, path.name), len(text.splitlines())

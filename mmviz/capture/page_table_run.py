@@ -214,7 +214,7 @@ def _madvise(run: Run, process: Process, operation: Operation) -> str:
 
 
 def _ftruncate(run: Run, process: Process, operation: Operation) -> str:
-    return f"{int(shmem_setattr(run.machine, run.start.file, operation.args[0]) or 0)}"
+    return f"{shmem_setattr(run.machine, run.start.file, operation.args[0])}"
 
 
 # ---------------------------------------------------------------- touches, pins, steps

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ..kernel import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, PAGE_SHIFT
 from ..mm.geometry import Geometry, geometry_of
 from ..mm.machine import Machine
-from ..mm.mm_types import MmStruct
+from ..mm.mm_types import Mapping, MmStruct
 from ..mm.pgtable import pte_pfn
 from ..mm.swap import page_count
 from ..mm.vm import vm
@@ -78,7 +78,7 @@ def bits_of(geometry: Geometry, entry: int) -> str:
 def page_of(machine: Machine, vaddr: int, pfn: int) -> PinnedPage:
     """What is known of a page: counts, whose it is, its first word."""
     state = vm(machine)
-    mapping = state.mapping.get(pfn)
-    kind = "zero" if pfn == state.zero_pfn else mapping.kind if mapping else "none"
+    mapping = state.mapping.get(pfn, Mapping("", 0, 0))
+    kind = "zero" if pfn == state.zero_pfn else mapping.kind or "none"
     return PinnedPage(vaddr, page_count(machine, pfn), state.mapcount.get(pfn, 0), kind,
-                      mapping.pgoff if mapping else 0, state.data.get(pfn, 0), None, pfn)
+                      mapping.pgoff, state.data.get(pfn, 0), None, pfn)

@@ -7,13 +7,16 @@
 A request of a selected cache is one operation, with the pages that it takes and gives back inside. What other caches,
 and everybody else, do with pages are the operations of the page replay. An object belongs to the cache whose slab it
 lies in. For a new slab (a page was allocated just before) the cache is told by the request: kmalloc by its size, others
-by their sizes, by what the second snapshot says of the page, and by where else the same line of the kernel's source
-took objects. No address and no page is ever taken from the trace.
+by what the second snapshot says of the page, and by where else the same lines of the kernel's source took objects. No
+address and no page is ever taken from the trace. Most lines are printed after the fact, so an interrupt's may stand
+before a line that was true already: where the order of the trace misses, the other one is tried.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
 
 from ..errors import CaptureError, KernelBug
 from ..mm import events as mm_ev
@@ -34,6 +37,8 @@ from .replay import Miss, Operation, as_inner, run
 from .slub_rows import ObjectOperation, Request, SlubCapture, schedule_objects
 from .slub_snapshot import slab_differences
 from .snapshot import differences
+
+LATE = 4  # interrupts that are looked at before a miss
 
 # ---------------------------------------------------------------- one operation
 
@@ -108,47 +113,101 @@ def replay_slub(capture: SlubCapture) -> list[SlubScore]:
     CaptureError
         If a row makes no sense.
     """
-    machine = capture.machine()
+    start = capture.machine()
     scores = {name: SlubScore(capture.name, name) for name in capture.before}
     try:
-        operations = schedule_objects(capture, machine)
-        for operation in operations:
+        found = _run_in_some_order(start, schedule_objects(capture, start))
+        for place, operation in enumerate(found.operations):
             if isinstance(operation, ObjectOperation) and operation.gives:
                 scores[operation.cache].allocs += 1
-        finished = _run_until_miss(machine, operations, scores)
-        truth = capture.truth()
-        pages = list(differences(machine, truth))
+                scores[operation.cache].exact += place < found.done
         for name, score in scores.items():
-            score.finished = finished
-            score.final = [*slab_differences(name, slab(machine), slab(truth)), *pages] if finished else []
+            score.misses = [miss for cache, miss in found.misses if cache in (name, "")]
+            score.finished = not found.misses
+        if not found.misses:
+            truth = capture.truth()
+            pages = list(differences(found.machine, truth))
+            for name, score in scores.items():
+                score.final = [*slab_differences(name, slab(found.machine), slab(truth)), *pages]
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise CaptureError(f"{capture.name}: an operation makes no sense: {error!r}") from error
     return list(scores.values())
 
 
-def _run_until_miss(machine: Machine, operations: Sequence[ObjectOperation | Operation],
-                    scores: dict[str, SlubScore]) -> bool:
-    """Compare until a miss or the end; True if the end was reached."""
-    for operation in operations:
+class _Run(NamedTuple):
+    """How far a run came: the operations before `done` are exact. A miss has its cache, "" for nobody's page."""
+
+    machine: Machine
+    operations: list[ObjectOperation | Operation]
+    done: int
+    misses: list[tuple[str, Miss]]
+
+
+def _run_in_some_order(start: Machine, operations: list[ObjectOperation | Operation]) -> _Run:
+    """Run in the order of the trace; where that misses behind an interrupt, in the other orders that are possible."""
+    found = _run_until_miss(start.copy(), operations)
+    while found.misses:
+        others = (_run_until_miss(start.copy(), other) for other in _other_orders(found.operations, found.done))
+        better = next((each for each in others if each.done > found.done or not each.misses), None)
+        if better is None:
+            break
+        found = better
+    return found
+
+
+def _other_orders(operations: list[ObjectOperation | Operation],
+                  place: int) -> Iterator[list[ObjectOperation | Operation]]:
+    """What may have been the order before `place`, if an interrupt came between an operation and its line.
+
+    All but kfree print their line after the fact: the task's next may have been before the interrupt's. kfree prints
+    it before: the task's last may have been behind them. What was freed in another order shows late, so the last few
+    interrupts are looked at, the nearest first.
+    """
+    for first, last in islice(_interrupts(operations, place), LATE):
+        between = operations[first:last]
+        if last < len(operations):
+            yield [*operations[:first], operations[last], *between, *operations[last + 1:]]
+        if first and _is_of(operations[first - 1], False):
+            yield [*operations[:first - 1], *between, operations[first - 1], *operations[last:]]
+
+
+def _interrupts(operations: list[ObjectOperation | Operation], place: int) -> Iterator[tuple[int, int]]:
+    """Where interrupts asked for objects, from the last before (or around) `place` back: first and behind the last."""
+    last = next((each for each in range(place, len(operations)) if _is_of(operations[each], False)), len(operations))
+    while last > 0:
+        first = next((each for each in range(last, 0, -1) if _is_of(operations[each - 1], False)), 0)
+        asked = next((each for each in range(first, last) if _is_of(operations[each], True)), last)
+        if asked < last:
+            yield asked, last
+        last = first - 1
+
+
+def _is_of(operation: ObjectOperation | Operation, interrupt: bool) -> bool:
+    """Whether it is a request for an object, of an interrupt or of a task."""
+    return isinstance(operation, ObjectOperation) and operation.interrupt is interrupt
+
+
+def _run_until_miss(machine: Machine, operations: list[ObjectOperation | Operation]) -> _Run:
+    """Compare until a miss or the end."""
+    for done, operation in enumerate(operations):
+        misses = []
         if isinstance(operation, ObjectOperation):
-            score = scores[operation.cache]
-            score.misses += _compare_object(machine, operation)
-            if score.misses:
-                return False
-            score.exact += operation.gives
+            misses = [(operation.cache, miss) for miss in _compare_object(machine, operation)]
         else:
             pfn = run(machine, operation)
             if operation.row[0] == "a" and pfn != operation.row[2]:
-                for score in scores.values():
-                    score.misses.append(Miss(operation.number, "pfn, no slab's", pfn, operation.row[2]))
-                return False
-    return True
+                misses = [("", Miss(operation.number, "pfn, no slab's", pfn, operation.row[2]))]
+        if misses:
+            return _Run(machine, operations, done, misses)
+    return _Run(machine, operations, len(operations), [])
 
 
 def _compare_object(machine: Machine, operation: ObjectOperation) -> list[Miss]:
     """Do a request: its object and its pages against the trace."""
     heard: list[Event] = []
     request = operation.request
+    if request is None and operation.pages[0].row[2] not in slab(machine).rcu:
+        return [Miss(operation.number, "slab freed by RCU", "it does not wait for that", operation.pages[0].row)]
     try:
         with machine.trace.listen(heard.append):
             object = run_object(machine, operation)

@@ -2,8 +2,8 @@
 
 An object belongs to the cache whose slab it lies in. The slabs are those of the first snapshot, and those that came
 since: a page was allocated, and the next request lies in it. Whose that slab is, the trace does not say. A kmalloc
-tells it by its size. Any other request is told by the line of the kernel's source that asked (`call_site`), if that
-line took an object from a slab that is known: one of the first snapshot, or one that the second has.
+tells it by its size. Any other is told by the lines of the kernel's source that took objects of it (`call_site`), if
+one of them took an object of a slab that is known: one of the first snapshot, one of the second, or one so told.
 
     mm_page_alloc pfn=107549            inside the request after it, because its object lies in that page
     kmem_cache_alloc ptr=...41d000
@@ -29,13 +29,13 @@ from .load import Capture, load_capture, read_text, trace_beside
 from .replay import Operation, schedule
 from .slub_snapshot import Caches, parse_slub, slab_of
 
-_EVENT = re.compile(r"\[(\d+)\]\s+\S+\s+[\d.]+: (kmalloc|kmalloc_node|kfree|kmem_cache_\w+): (.*)")
+_EVENT = re.compile(r"\[(\d+)\]\s+..(.)\S*\s+[\d.]+: (kmalloc|kmalloc_node|kfree|kmem_cache_\w+): (.*)")
 _PAIR = re.compile(r"(\w+)=([^ ]*)")
 ALLOCS = ("kmalloc", "kmalloc_node", "kmem_cache_alloc", "kmem_cache_alloc_node")
 
 
 class Request(NamedTuple):
-    """A request for an object, or its end: an event of the trace."""
+    """A request for an object, or its end: an event of the trace. `interrupt`: an interrupt asked, not a task."""
 
     kind: str
     cpu: int
@@ -45,6 +45,7 @@ class Request(NamedTuple):
     gfp: int = 0
     node: int = -1
     site: str = ""
+    interrupt: bool = False
 
 
 class SlubReader(Reader):
@@ -55,15 +56,16 @@ class SlubReader(Reader):
         super().read(line)
         match = _EVENT.search(line)
         if match:
-            self.rows.append(["o", int(match[1]), _request(int(match[1]), match[2], dict(_PAIR.findall(match[3])))])
+            request = _request(int(match[1]), match[3], dict(_PAIR.findall(match[4])), match[2] in "hHs")
+            self.rows.append(["o", request.cpu, request])
 
 
-def _request(cpu: int, kind: str, p: dict[str, str]) -> Request:
+def _request(cpu: int, kind: str, p: dict[str, str], interrupt: bool) -> Request:
     try:
         if kind not in ALLOCS:
-            return Request(kind, cpu, int(p["ptr"], 16))
+            return Request(kind, cpu, int(p["ptr"], 16), interrupt=interrupt)
         return Request(kind, cpu, int(p["ptr"], 16), int(p["bytes_req"]), int(p["bytes_alloc"]),
-                       parse_gfp(p["gfp_flags"]), int(p.get("node", "-1")), p["call_site"])
+                       parse_gfp(p["gfp_flags"]), int(p.get("node", "-1")), p["call_site"], interrupt)
     except KeyError as error:
         raise ValueError(f"{kind} without {error.args[0]}=") from error
 
@@ -138,6 +140,11 @@ class ObjectOperation:
     pages: list[Operation] = field(default_factory=list)
 
     @property
+    def interrupt(self) -> bool:
+        """Whether an interrupt asked for it."""
+        return self.request is None or self.request.interrupt
+
+    @property
     def gives(self) -> bool:
         """Whether it gives an object out."""
         return self.request is not None and self.request.kind in ALLOCS
@@ -190,16 +197,29 @@ class _Scheduler:
         return {last[pfn]: name for pfn, name in slabs.items() if pfn in last}
 
     def learn_sites(self, rows: Sequence[Row]) -> None:
-        """Go over the rows once, with those slabs only whose cache is known from a snapshot."""
-        owner = dict(self.before)
+        """Go over the rows once: which line of the source takes objects of which cache, and so whose each new slab is.
+
+        A line is known by a slab that is known, a slab by any line that took an object of it, be it its last.
+        """
+        slab_at: dict[int, str | int] = dict(self.before)  # page -> cache, or the number of the allocation
+        lines: dict[int, list[tuple[str, int, int]]] = {}  # of slabs that are not known
         for number, row in enumerate(rows):
-            if number in self.last:
-                owner.update(dict.fromkeys(_block(row), self.last[number]))
+            if row[0] == "a" and row[2] is not None:
+                slab_at.update(dict.fromkeys(_block(row), self.last.get(number, number)))
             elif row[0] == "f":
                 for pfn in _block(row):
-                    owner.pop(pfn, None)
-            elif row[0] == "o" and row[2].kind in ALLOCS and self._pfn(row[2]) in owner:
-                self.sites[_site(row[2])] = owner[self._pfn(row[2])]
+                    slab_at.pop(pfn, None)
+            elif row[0] == "o" and row[2].kind in ALLOCS:
+                owner = slab_at.get(self._pfn(row[2]))
+                if isinstance(owner, str):
+                    self.sites[_site(row[2])] = owner
+                elif owner is not None:
+                    lines.setdefault(owner, []).append(_site(row[2]))
+        while found := [number for number, sites in lines.items() if any(site in self.sites for site in sites)]:
+            for number in found:
+                sites = lines.pop(number)
+                self.last[number] = next(self.sites[site] for site in sites if site in self.sites)
+                self.sites.update(dict.fromkeys(sites, self.last[number]))
 
     def _pfn(self, request: Request) -> int:
         return (request.ptr - self.page_offset) >> PAGE_SHIFT
@@ -227,7 +247,7 @@ class _Scheduler:
         operation = self.pages[number]
         before = self.kfreed.get(row[1])
         if self.caches[cache].flags & SLAB_TYPESAFE_BY_RCU:
-            if self.touched.isdisjoint(_block(row)):
+            if row[2] in self.before and self.touched.isdisjoint(_block(row)) and not self._is_listed(row[2]):
                 self.part.rcu.append(row[2])  # nobody emptied it: it waited already when the snapshot was taken
             self.found[number] = ObjectOperation(number, cache, None, [operation])
         elif before is not None and before.cache == cache:
@@ -235,6 +255,11 @@ class _Scheduler:
             del self.found[number]
         else:
             self.freed.setdefault(cache, []).append(operation)
+
+    def _is_listed(self, pfn: int) -> bool:
+        """Whether the slab was a CPU's or on a list when the snapshot was taken."""
+        page = self.part.pages[pfn]
+        return page.frozen or bool(page.freelist)
 
     def _take_request(self, number: int, request: Request) -> None:
         self.kfreed.pop(request.cpu, None)
@@ -269,7 +294,7 @@ class _Scheduler:
             size = kmalloc_size(kmalloc_slab_index(request.bytes_req)) if request.bytes_req else 0
             name = kmalloc_name(kmalloc_type(request.gfp, self.zone_dma), size)
             return name if name in self.caches else None
-        return self.last.get(new.number) or self.sites.get(_site(request))
+        return self.last.get(new.number)
 
 
 def _block(row: Row) -> range:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..errors import CaptureError
-from ..kernel import I386_ZONES, MAX_ORDER, X86_64_ZONES, Config
+from ..kernel import I386, MAX_ORDER, X86_64_ZONES, Config
 from ..mm.machine import FORMAT, Machine
 from ..mm.zonelist import zonelist_of
 
@@ -156,7 +157,7 @@ def _machine_dict(snapshot: Snapshot) -> dict[str, Any]:
     if not cpus or any(len(zone["pcp"]) != cpus for zone in zones):
         raise ValueError("every zone must have a pcp line for each CPU")
     return {
-        "format": FORMAT, "config": {**config.__dict__}, "cpu_to_node": [0] * cpus,
+        "format": FORMAT, "config": config.to_dict(), "cpu_to_node": [0] * cpus,
         "distance": [[10 if a == b else 20 for b in range(nodes)] for a in range(nodes)],
         "current": {"cpu": 0}, "node_reclaim_mode": 0, "strict": True, "by_hand": [], "nodes": [[0, 0]] * nodes,
         "page_group_by_mobility_disabled": const["page_group_by_mobility_disabled"] != "0",
@@ -170,12 +171,10 @@ def config_of(const: dict[str, str], zones: list[Snapshot]) -> Config:
     x86_64 = all(X86_64_ZONES[idx:idx + 1] == (name,) for idx, name in names.items() if name != "Device")
     types = int(const["MIGRATE_TYPES"])
     # With fewer than six types we cannot see which of CMA and ISOLATE is built in; five means ISOLATE (config files).
-    layout = X86_64_ZONES if x86_64 else I386_ZONES
-    return Config(zone_names=(*layout, "Device")[:int(const["MAX_NR_ZONES"])], migrate_types=types,
-                  migrate_cma=4 if types == 6 else None, migrate_isolate=types - 1 if types > 4 else None,
-                  pageblock_order=int(const["pageblock_order"]), compaction=types > 4, numa=x86_64,
-                  page_offset=Config.page_offset if x86_64 else 0xC0000000,
-                  geometry="x86-64" if x86_64 else "i386")
+    usual = Config() if x86_64 else I386
+    return replace(usual, zone_names=(*usual.zone_names, "Device")[:int(const["MAX_NR_ZONES"])], migrate_types=types,
+                   migrate_cma=4 if types == 6 else None, migrate_isolate=types - 1 if types > 4 else None,
+                   pageblock_order=int(const["pageblock_order"]), compaction=types > 4)
 
 
 def _zone_dict(zone: Snapshot, config: Config) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ..mm.machine import Machine
 from ..trace import Step
 from .address_split import draw_address_split
+from .reading import HEAD
 from .scene import Line, Mark, Scene
 from .walk import draw_walk
 
@@ -33,9 +34,10 @@ def draw_address(state: Machine, step: Step | None = None, *, vaddr: int | None 
     """
     bits = draw_address_split(state, step, vaddr=vaddr, mm=mm)
     way = draw_walk(state, step, vaddr=vaddr, mm=mm)
-    below = [moved(replace(mark, key=f"way {mark.key}"), bits.height) for mark in way.marks
+    down = bits.height - HEAD  # the way has no heading of its own here
+    below = [moved(replace(mark, key=f"way {mark.key}"), down) for mark in way.marks
              if mark.key not in ("title", "remark")]
-    return Scene(bits.title, bits.width, bits.height + way.height, [*bits.marks, *below], f"{bits.words} {way.words}")
+    return Scene(bits.title, bits.width, down + way.height, [*bits.marks, *below], f"{bits.words} {way.words}")
 
 
 def moved(mark: Mark, down: float) -> Mark:

@@ -19,19 +19,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from .. import kernel
 from ..mm.machine import Machine
 from ..trace import Step, mirrored
-from .reading import MARGIN, RIGHT, WIDTH, heading
+from .reading import MARGIN, WIDTH, heading
 from .scene import GROUND, Mark, Rect, Scene, Text
 from .style import BAND, CODE, MUTED, NUMBER
 
 LINE, TOP, INDENT = 17.0, 68.0, 7.4
+LETTER = 6.2  # width of a letter of the foot
 LONGEST = 96  # characters of a line
 
-# A line that names no function of the kernel, or another than the one that runs here: what else lights it.
+# A line that names no function of the kernel, or another than the one that runs here: what else lights it; a function,
+# an event, or an event of one function alone.
 ALSO = {
     "if (zone_watermark_ok()": ("zone_watermark_fast", "__zone_watermark_ok"),
     "for_next_zone_zonelist_nodemask": ("WatermarkChecked",),
@@ -49,6 +52,11 @@ ALSO = {
     "alloc_flags &= ~ALLOC_NOFRAGMENT;": ("NofragmentDropped",),
     "goto retry;": ("NofragmentDropped",),
     "return NULL;": ("AllocationFailed",),
+    "if (is_cow_mapping)": ("RemapChecked",),
+    "vma->vm_pgoff = pfn": ("remap_pfn_range:SetVmPgoff",),
+    "vma->vm_flags |= VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP;": ("remap_pfn_range:SetVmFlags",),
+    "// TO BE STUDIED": ("remap_pud_range", "remap_pmd_range", "remap_pte_range"),
+    "for each number of pages": ("VmaSearched", "__get_user_pages"),
 }
 
 
@@ -88,7 +96,8 @@ def outline(section: str = "mm/page_alloc.c") -> str:
     return sections[section].replace("```", "").strip("\n")
 
 
-def draw_calls(state: Machine, step: Step | None = None, *, outline: str | None = None, recording: Any = None) -> Scene:
+def draw_calls(state: Machine, step: Step | None = None, *, outline: str | None = None, recording: Any = None,
+               width: float = WIDTH) -> Scene:
     """The outline with the line that is running lit.
 
     Parameters
@@ -101,6 +110,8 @@ def draw_calls(state: Machine, step: Step | None = None, *, outline: str | None 
         The text of the outline, or the name of its section; "mm/page_alloc.c" if not given.
     recording : Recording, optional
         If given, the lines that ran in its earlier steps are ticked.
+    width : float
+        Of the picture; with 480 two of them stand side by side, if the outline's lines are short.
 
     Returns
     -------
@@ -117,14 +128,14 @@ def draw_calls(state: Machine, step: Step | None = None, *, outline: str | None 
     innermost = max(lit, key=lambda i: (lit[i], i), default=-1)
     done = _done(lines, step, recording) if recording and step is not None else set()
     remark = "ink: on the call stack; triangle: the innermost line" + ("; tick: ran before" if recording else "")
-    marks = heading(state, "The outline, running", remark, step)
+    marks = heading(state, "The outline, running", remark, step, width - MARGIN)
     for i, line in enumerate(lines):
-        marks += _line(i, line, i in lit, i == innermost, i in done)
+        marks += _line(i, line, i in lit, i == innermost, i in done, width)
     bottom = TOP + len(lines) * LINE
-    marks += _foot(lines, step, bottom)
+    marks.append(_foot(lines, step, bottom, int((width - MARGIN - 22) / LETTER)))
     running = lines[innermost].text if lit else ""
     words = f"The line {running!r} of the outline is running." if lit else "No line of the outline is running."
-    return Scene("The outline as a call tree", WIDTH, bottom + 34, marks, words)
+    return Scene("The outline as a call tree", width, bottom + 34, marks, words)
 
 
 def _text(text: str | None) -> str:
@@ -177,20 +188,24 @@ def lit_lines(lines: tuple[OutlineLine, ...], step: Step | None) -> dict[int, in
     if step is None:
         return {}
     lit: dict[int, int] = {}
-    above = ""
+    above, last = "", -1
     for depth, frame in enumerate(step.stack):
         found = [i for i, line in enumerate(lines) if frame.symbol in (line.symbol, *ALSO.get(line.text, ()))]
         if found:
-            lit[_under(lines, found, above)] = depth
+            last = _under(lines, found, above, last)
+            lit[last] = depth
             above = frame.symbol
     event = type(step.event).__name__
-    extra = [i for i, line in enumerate(lines) if event in ALSO.get(line.text, ())]
+    said = {event, f"{step.stack[-1].symbol}:{event}" if step.stack else event}
+    extra = [i for i, line in enumerate(lines) if said & {*ALSO.get(line.text, ())}]
     return lit | {i: len(step.stack) for i in extra}
 
 
-def _under(lines: tuple[OutlineLine, ...], found: list[int], above: str) -> int:
-    """Of the lines that name one function, the one that stands under the function above it on the stack."""
-    return next((i for i in found if _caller(lines, i) == above), found[0])
+def _under(lines: tuple[OutlineLine, ...], found: list[int], above: str, last: int) -> int:
+    """Of the lines that name a function, the one under the function above it on the stack, or else behind that one."""
+    under = (i for i in found if _caller(lines, i) == above)
+    behind = (i for i in found if i > last)
+    return next(chain(under, behind), found[0])
 
 
 def _caller(lines: tuple[OutlineLine, ...], i: int) -> str:
@@ -214,23 +229,25 @@ def _done(lines: tuple[OutlineLine, ...], step: Step, recording: Iterable[Step])
 # ---------------------------------------------------------------- marks
 
 
-def _line(i: int, line: OutlineLine, is_lit: bool, is_innermost: bool, is_done: bool) -> list[Mark]:
+def _line(i: int, line: OutlineLine, is_lit: bool, is_innermost: bool, is_done: bool,
+          width: float) -> list[Mark]:
     x, y = MARGIN + 22 + line.depth * INDENT, TOP + i * LINE
     tip = f"{line.symbol}\n{kernel.kernel_symbols()[line.symbol][0]}" if line.symbol in kernel.kernel_symbols() else ""
     marks: list[Mark] = [Text(f"line {i}", CODE if is_lit else NUMBER, x, y + 12.5, line.text, tip=tip,
                               touched=is_innermost, words=f"{line.text} is running" if is_innermost else "")]
     if is_lit:
-        marks.append(Rect(f"ground {i}", BAND, MARGIN + 18, y, RIGHT - MARGIN - 18, LINE, label="", layer=GROUND))
+        marks.append(Rect(f"ground {i}", BAND, MARGIN + 18, y, width - 2 * MARGIN - 18, LINE, label="", layer=GROUND))
     if is_done:
         marks.append(Text(f"done {i}", NUMBER, MARGIN, y + 12.5, "✓", tip="ran before"))
     return marks
 
 
-def _foot(lines: tuple[OutlineLine, ...], step: Step | None, bottom: float) -> list[Mark]:
-    """The functions that run below the innermost line, and that the outline does not name."""
+def _foot(lines: tuple[OutlineLine, ...], step: Step | None, bottom: float, room: int) -> Mark:
+    """The functions that run below the innermost line, and that the outline does not name; the last if not all fit."""
     symbols = {line.symbol for line in lines} | {name for line in lines for name in ALSO.get(line.text, ())}
     stack = [frame.symbol for frame in step.stack] if step is not None else []
     below = max((depth + 1 for depth, symbol in enumerate(stack) if symbol in symbols), default=0)
-    text = " > ".join(stack[below:][-4:]) or "nothing"
-    where = "below that line" if below else "running"
-    return [Text("left out", MUTED, MARGIN + 22, bottom + 20, f"{where}, not in the outline: {text}")]
+    where = "below that line, not in the outline" if below else "running, not in the outline"
+    texts = [f"{where}: {' > '.join(stack[below:][-count:]) or 'nothing'}" for count in (4, 3, 2, 1)]
+    text = next((text for text in texts if len(text) <= room), texts[-1])
+    return Text("left out", MUTED, MARGIN + 22, bottom + 20, text)

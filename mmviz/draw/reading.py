@@ -261,12 +261,12 @@ def unique(marks: Iterable[Mark]) -> list[Mark]:
     return found
 
 
-def heading(machine: Machine, title: str, remark: str, step: Step | None) -> list[Mark]:
+def heading(machine: Machine, title: str, remark: str, step: Step | None, right: float = RIGHT) -> list[Mark]:
     """Title and remark at the top left; at the top right how the request ended and what was set by hand."""
     marks: list[Mark] = [Text("title", STRONG, MARGIN, 24, title), Text("remark", MUTED, MARGIN, 42, remark)]
     if machine.by_hand:
-        marks.append(Text("by hand", MUTED, RIGHT, 58, f"set by hand: {', '.join(machine.by_hand)}", anchor="end"))
-    return marks + badge(machine, step)
+        marks.append(Text("by hand", MUTED, right, 58, f"set by hand: {', '.join(machine.by_hand)}", anchor="end"))
+    return marks + badge(machine, step, right)
 
 
 def badge(machine: Machine, step: Step | None, right: float = RIGHT, y: float = 10) -> list[Mark]:

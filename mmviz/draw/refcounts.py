@@ -18,7 +18,7 @@ from ..trace import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, event_of
 from .scene import Mark, Rect, Scene, Text
 from .spaces import KINDS, WORDS, entries_of, page_kind, references, users, vm_of
-from .style import MUTED, NUMBER, RECLAIM, REFUSED, STRONG, TEXT, Meaning, free, pcp, used
+from .style import BOX, MUTED, NUMBER, RECLAIM, REFUSED, STRONG, TEXT, Meaning, free, pcp, used
 
 ROW, CHIP, LEFT = 26.0, 22.0, 290.0
 MOST = 16  # pages in one picture
@@ -45,8 +45,8 @@ class Held(NamedTuple):
 
     @property
     def kernels(self) -> int:
-        """The first reference of the zero page, and of a frame that a driver has: the kernel keeps it."""
-        return int(self.kind in ("zero", "special") and self.refs > 0)
+        """The first reference of the zero page, of a table, and of a frame that a driver has: the kernel keeps it."""
+        return int(self.kind in ("zero", "table", "special") and self.refs > 0)
 
 
 def draw_refcounts(state: Machine, step: Step | None = None, *, pfns: list[int] | None = None) -> Scene:
@@ -93,7 +93,15 @@ def held(state: Machine, pfn: int) -> Held:
     inode = vm.inode.get(mapping.owner) if mapping is not None and mapping.kind == "file" else None
     cached = int(mapping is not None and inode is not None and inode.pages.get(mapping.pgoff) == pfn)
     waiting = sum(pages.count(pfn) for pages in vm.pagevec.values())
-    return Held(pfn, page_kind(state, 0, pfn), references(state, pfn), vm.mapcount.get(pfn, 0), cached, waiting)
+    kind = "free" if is_free(state, pfn) else page_kind(state, 0, pfn)
+    return Held(pfn, kind, references(state, pfn), vm.mapcount.get(pfn, 0), cached, waiting)
+
+
+def is_free(state: Machine, pfn: int) -> bool:
+    """Whether a page waits on a list of the page allocator."""
+    zone = next((zone for zone in state.populated if zone.zone_start_pfn <= pfn < zone.end_pfn), None)
+    piles = [pile for own in zone.pageset for pile in own.lists] if zone is not None else []
+    return zone is not None and (zone.block_of(pfn) is not None or any(pfn in pile for pile in piles))
 
 
 def said(page: Held) -> str:
@@ -108,9 +116,9 @@ def _row(page: Held, y: float, touched: bool) -> list[Mark]:
     """A page and a chip for each reference."""
     key = f"frame {page.pfn:#x}"
     marks: list[Mark] = [
-        Rect(key, KINDS[page.kind], MARGIN, y, 76, CHIP, label=f"{page.pfn:#x}", touched=touched, tip=said(page),
-             words=said(page)),
-        Text(f"{key} kind", MUTED, MARGIN + 86, y + 15, WORDS[page.kind]),
+        Rect(key, KINDS.get(page.kind, BOX), MARGIN, y, 76, CHIP, label=f"{page.pfn:#x}", touched=touched,
+             tip=said(page), words=said(page)),
+        Text(f"{key} kind", MUTED, MARGIN + 86, y + 15, WORDS.get(page.kind, "free page")),
         Text(f"{key} count", TEXT if page.refs else NUMBER, LEFT - 12, y + 15, f"{page.refs}", anchor="end")]
     if page.refs < page.mapped:
         marks.append(Rect(f"{key} short", REFUSED, RIGHT - 240, y, 240, CHIP, label="fewer references than mappings"))

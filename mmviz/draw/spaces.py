@@ -2,7 +2,7 @@
 
     whose?    `space_of`    the mm that the event names; or the one asked for; or the first with mappings
     where?    `address_of`  the address that the event names; or the one asked for
-    what?     `page_kind`   anonymous, of a file, the zero page, or a frame that no struct page speaks for (SPECIAL)
+    what?     `page_kind`   anonymous, of a file, a table, the zero page, or a driver's frame (SPECIAL)
 
 A frame that is somebody's memory is MOVABLE and has its blue; a page table is UNMOVABLE and red; the zero page and
 frames that were only remapped have no type here and are grey.
@@ -23,9 +23,9 @@ from .reading import event_of
 from .style import used
 
 TABLE = used("U")
-KINDS = {"anon": used("M"), "file": used("M"), "zero": used(), "special": used()}
-WORDS = {"anon": "anonymous page", "file": "page of a file", "zero": "the zero page",
-         "special": "frame of no struct page"}
+KINDS = {"anon": used("M"), "file": used("M"), "table": TABLE, "zero": used(), "special": used()}
+WORDS = {"anon": "anonymous page", "file": "page of a file", "table": "page table", "zero": "the zero page",
+         "special": "a driver's frame"}
 SETS = (ev.SetPgd, ev.SetP4d, ev.SetPud, ev.SetPmd, ev.SetPteAt)  # by level, top first
 FLAGS = {  # the letters of a mapping's flags, as /proc/PID/smaps has them, and a few more
     0x100: "gd", 0x400: "pf", 0x2000: "lo", 0x4000: "io", 0x20000: "dc", 0x40000: "de", 0x100000: "ac",
@@ -90,12 +90,14 @@ def address_of(machine: Machine, space: MmStruct, step: Step | None = None, vadd
 
 
 def page_kind(machine: Machine, entry: int, pfn: int) -> str:
-    """"anon", "file", "zero" or "special"."""
+    """"anon", "file", "table", "zero" or "special"."""
     state = vm_of(machine)
     if pfn == state.zero_pfn:
         return "zero"
+    if pfn in state.tables:
+        return "table"
     mapping = state.mapping.get(pfn)
-    return "special" if pte_special(entry) or mapping is None else mapping.kind
+    return "special" if pte_special(entry) or mapping is None else mapping.kind or "file"  # "": the file let it go
 
 
 def references(machine: Machine, pfn: int) -> int:
@@ -160,7 +162,10 @@ def grouped(vaddr: int) -> str:
 
 
 def entries_of(machine: Machine, space: MmStruct, start: int = 0, end: int | None = None) -> Iterator[PageIn]:
-    """The entries that map something in [start, end), ascending; a huge one as its first page."""
+    """The entries that map something in [start, end), ascending; a huge one as its first page.
+
+    None, once exit has freed the top table, and without an MMU.
+    """
     geometry = geometry_of(machine)
     levels = [level for level in geometry.levels if not level.folded]
     yield from _below(machine, geometry, levels, space.pgd, 0, start, geometry.word + 1 if end is None else end)
@@ -169,7 +174,7 @@ def entries_of(machine: Machine, space: MmStruct, start: int = 0, end: int | Non
 def _below(machine: Machine, geometry: Geometry, levels: list[Level], table: int, first: int, start: int,
            end: int) -> Iterator[PageIn]:
     level, *rest = levels
-    for index, entry in sorted(vm_of(machine).tables[table].items()):
+    for index, entry in sorted(vm_of(machine).tables.get(table, {}).items()):
         vaddr = first + (index << level.shift)
         if vaddr + (1 << level.shift) <= start or vaddr >= end:
             continue

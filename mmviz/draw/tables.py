@@ -57,9 +57,10 @@ def draw_tables(state: Machine, step: Step | None = None, *, mm: int | list[int]
     spaces = [space_of(state, None, pid) for pid in ([mm] if isinstance(mm, int) else mm or [])] or users(state)
     if not spaces:
         space_of(state)
-    graph = table_graph(state, spaces)
-    places = _layout(state, graph, spaces)
-    way = _way(state, spaces, step, vaddr)
+    rooted = [space for space in spaces if space.pgd in vm_of(state).tables]  # exit frees the top table before the mm
+    graph = table_graph(state, rooted)
+    places = _layout(state, graph, rooted)
+    way = _way(state, rooted, step, vaddr)
     marks = _heading(state, spaces, graph, way, vaddr)
     marks += [mark for node in graph for mark in _node(state, graph, places, node, way, step)]
     marks += _edges(graph, places, way)
@@ -109,6 +110,8 @@ def _add_leaf(state: Machine, graph: nx.DiGraph[Node], table: Node, leaf: Node, 
     """Add a frame, or one more entry that points to it."""
     if leaf not in graph:
         graph.add_node(leaf, vaddr=vaddr, kind=page_kind(state, entry, leaf[1]), count=1)
+    elif graph.nodes[leaf]["kind"] == "special":  # an entry that counts knows better whose page it is
+        graph.nodes[leaf]["kind"] = page_kind(state, entry, leaf[1])
     if graph.has_edge(table, leaf):
         graph.edges[table, leaf]["index"].append(index)
     else:
@@ -155,7 +158,7 @@ def _own(graph: nx.DiGraph[Node], node: Node) -> list[Node]:
 def _way(state: Machine, spaces: list[MmStruct], step: Step | None, vaddr: int | None) -> set[Node]:
     """The nodes on the way of the address."""
     event = event_of(step)
-    if vaddr is None and getattr(event, "vaddr", None) is None:
+    if not spaces or (vaddr is None and getattr(event, "vaddr", None) is None):
         return set()
     named = getattr(event, "mm", None)
     space = next((each for each in spaces if each.pid == named), spaces[0])
@@ -223,7 +226,8 @@ def _edges(graph: nx.DiGraph[Node], places: dict[Node, tuple[float, float, float
         marks.append(Line(f"edge {key}", LINK, x, y + TALL, x2, y2, touched=above in way and below in way,
                           tip=f"entries {', '.join(map(str, facts['index'][:8]))}"))
         if width > 48 and len(facts["index"]) == 1 and below in _own(graph, above):
-            side = -1 if x > x2 + 4 else 1  # the side that the line does not come from
+            from_right = any(places[other][0] > x2 + 4 for other in graph.predecessors(below))
+            side = -1 if from_right else 1  # the side that no line comes from
             marks.append(Text(f"index {key}", MUTED, x2 + side * 10, y2 - 5, f"{facts['index'][0]}",
                               anchor="end" if side < 0 else "start"))
     return marks

@@ -7,26 +7,29 @@
     0x1 0020 0000
 
 High addresses are at the top, as in the tree of a process that grows downwards; low ones at the bottom. A cell is one
-page: solid is a page, grey the zero page or a frame of no struct page, tint one that nobody may touch (PROT_NONE), and
-white nothing yet. Wide mappings put several pages into one cell and say so.
+page: solid is a page, grey the zero page or a driver's frame, tint one that nobody may touch (PROT_NONE), and
+white nothing yet; a p is a pin. Wide mappings put several pages into one cell and say so.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..kernel import PAGE_SHIFT, PAGE_SIZE
+from ..kernel import PAGE_SHIFT, PAGE_SIZE, VM_PFNMAP
 from ..mm.machine import Machine
+from ..mm.memory import is_cow_mapping
 from ..mm.mm_types import VmAreaStruct
 from ..mm.pgtable import pte_protnone
 from ..trace import Step
 from .reading import HEAD, MARGIN, WIDTH, event_of
 from .reading import pages as page_words
+from .refcounts import held
 from .scene import BLOCKS, Mark, Rect, Scene, Text
 from .spaces import FLAGS, KINDS, WORDS, PageIn, entries_of, grouped, page_kind, rights, size_words, space_of, vm_of
 from .style import BAND, BOX, CODE, MUTED, NUMBER, STRONG, TEXT, free
 
 TALL, HOLE_TALL, CELLS, LEFT = 40.0, 20.0, 64, 150.0
 BAR = 372.0  # width of the cells
+LETTER = 12.0  # width of a cell that has room for a letter
 MOST = 20  # mappings in one picture
 
 
@@ -50,7 +53,7 @@ def draw_vmas(state: Machine, step: Step | None = None, *, mm: int | None = None
     shown = space.mmap[-MOST:]
     marks: list[Mark] = [
         Text("title", STRONG, MARGIN, 24, f"The address space of {space.name}"),
-        Text("remark", MUTED, MARGIN, 42, f"{space.map_count} mappings, {page_words(space.total_vm)}; "
+        Text("remark", MUTED, MARGIN, 42, f"{_mappings(space.map_count)}, {page_words(space.total_vm)}; "
              f"VmPTE {space.pgtables_bytes >> 10} kB")]
     y, above = HEAD, None
     for vma in reversed(shown):
@@ -61,10 +64,14 @@ def draw_vmas(state: Machine, step: Step | None = None, *, mm: int | None = None
         marks += _row(state, vma, y, _is_about(step, vma))
         y, above = y + TALL + 8, vma.vm_start
     if len(shown) < space.map_count:
-        marks.append(Text("more", MUTED, LEFT, y + 13, f"{space.map_count - len(shown)} mappings more, below"))
+        marks.append(Text("more", MUTED, LEFT, y + 13, f"{_mappings(space.map_count - len(shown))} more, below"))
         y += HOLE_TALL
     words = "; ".join(f"{vma.name} {rights(vma)} {backing(state, vma)}" for vma in shown[:8])
     return Scene(f"The address space of {space.name}", WIDTH, y + 8, marks, f"{words or 'No mapping'}.")
+
+
+def _mappings(count: int) -> str:
+    return "1 mapping" if count == 1 else f"{count} mappings"
 
 
 def _is_about(step: Step | None, vma: VmAreaStruct) -> bool:
@@ -72,7 +79,7 @@ def _is_about(step: Step | None, vma: VmAreaStruct) -> bool:
     event = event_of(step)
     if getattr(event, "vma", None) == vma.id:
         return True
-    vaddr = getattr(event, "vaddr", None)
+    vaddr = getattr(event, "vaddr", getattr(event, "vm_start", None))
     return getattr(event, "mm", None) == vma.vm_mm.pid and isinstance(vaddr, int) and vma.vm_start <= vaddr < vma.vm_end
 
 
@@ -112,8 +119,9 @@ def _cells(state: Machine, vma: VmAreaStruct, y: float) -> Iterator[Mark]:
             page = there[i]
             kind = page_kind(state, page.entry, page.pfn)
             meaning = free("M") if pte_protnone(page.entry) else KINDS[kind]
-            yield Rect(key, meaning, x, y + 4, width - 1, TALL - 8, label="", layer=BLOCKS,
-                       tip=_tip(page, kind, per))
+            label = "p" if width >= LETTER and held(state, page.pfn).pins else ""
+            yield Rect(key, meaning, x, y + 4, width - 1, TALL - 8, label=label, layer=BLOCKS,
+                       tip=_tip(page, kind, per) + ("\npinned" if label else ""))
         else:
             yield Rect(key, BOX, x, y + 4, width - 1, TALL - 8, label="", layer=BLOCKS,
                        tip=f"{vaddr:#x}\nnothing there yet")
@@ -125,9 +133,11 @@ def _tip(page: PageIn, kind: str, per: int) -> str:
 
 
 def backing(state: Machine, vma: VmAreaStruct) -> str:
-    """What a mapping shows: "anonymous", "ptfile from page 3", and its anon_vma."""
+    """What a mapping shows: "anonymous", "ptfile from page 3", "map from frame 0x1004", and its anon_vma."""
     inode = vm_of(state).inode.get(vma.vm_file)
-    what = f"{inode.name} from page {vma.vm_pgoff}" if inode is not None else "anonymous"
+    by_frame = vma.vm_flags & VM_PFNMAP and is_cow_mapping(vma.vm_flags)  # then vm_pgoff is a pfn
+    first = f"frame {vma.vm_pgoff:#x}" if by_frame else f"page {vma.vm_pgoff}"
+    what = f"{inode.name} from {first}" if inode is not None else "anonymous"
     return what + (f", anon_vma {vma.anon_vma}" if vma.anon_vma else "")
 
 

@@ -3,10 +3,11 @@
     name,when,code                                       name_when_code in any order; `when` may be left out
     Ada,before,head_or_tail+merge/7/bac/1of3/4f2a90c1
     Ada,after,head_or_tail+merge/31/cab/3of3/5a00b7e2
+    Ada,,challenge:refuse_order/7/3/900/0d1c83a5
 
 A score says how many answers were right. A teacher wants to know which idea was wrong: every option of a question
-carries the reason why it is wrong, and reasons that differ in their numbers only are one idea. A code that cannot be
-read costs one line, and the rest is graded.
+carries the reason why it is wrong, and reasons that differ in their numbers only are one idea. A challenge counts as
+one question, right if it was solved at last. A code that cannot be read costs one line, and the rest is graded.
 """
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CaptureError
+from . import challenge
 from .questions import LETTERS
 from .quiz_code import GIVEN_UP, Score, Series, decode
 
@@ -42,11 +44,27 @@ class Report:
 
     scores: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)  # (name, when) -> right, attempts
     ideas: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind of question, wrong idea) -> how often
+    challenges: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # name -> (attempts, points) of each
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return "\n".join([*_score_table(self.scores), "", *_comparison(self.scores), *_idea_table(self.ideas),
-                          *self.problems])
+                          *_challenge_table(self.challenges), *self.problems])
+
+    def add(self, entry: Entry) -> None:
+        """Count one code; ValueError if it cannot be read."""
+        if entry.code.startswith("challenge:"):
+            result = challenge.decode(entry.code)
+            self.challenges.setdefault(result.name, []).append((result.attempts, result.points))
+            self._count(entry, int(result.points > 0), 1)
+        else:
+            score = decode(entry.code)
+            self.ideas.update(wrong_ideas(score))
+            self._count(entry, score.right, score.attempts)
+
+    def _count(self, entry: Entry, right: int, attempts: int) -> None:
+        before = self.scores.get((entry.name, entry.when), (0, 0))
+        self.scores[entry.name, entry.when] = before[0] + right, before[1] + attempts
 
 
 def read_codes(path: str | Path) -> list[Entry]:
@@ -88,13 +106,9 @@ def grade(entries: Iterable[Entry]) -> Report:
             continue
         seen.add(entry[1:])
         try:
-            score = decode(entry.code)
+            report.add(entry)
         except ValueError as error:
             report.problems.append(f"line {entry.line}, {entry.name or 'nobody'}: {error}")
-            continue
-        right, attempts = report.scores.get((entry.name, entry.when), (0, 0))
-        report.scores[entry.name, entry.when] = right + score.right, attempts + score.attempts
-        report.ideas.update(wrong_ideas(score))
     return report
 
 
@@ -139,4 +153,15 @@ def _idea_table(ideas: Counter[tuple[str, str]]) -> Iterator[str]:
     yield "how often  what was not seen"
     for (kind, idea), count in sorted(ideas.items(), key=lambda item: (-item[1], item[0])):
         yield f"{count:>9}  {kind}: {idea}"
+    yield ""
+
+
+def _challenge_table(challenges: dict[str, list[tuple[int, int]]]) -> Iterator[str]:
+    if not challenges:
+        return
+    yield f"{'challenge':<27} solved tries best"
+    for name, done in sorted(challenges.items()):
+        solved = sum(points > 0 for _, points in done)
+        tries = sum(attempts for attempts, _ in done) / len(done)
+        yield f"{name:<27} {solved} of {len(done)} {tries:>5.1f} {max(points for _, points in done):>4,}"
     yield ""

@@ -4,7 +4,7 @@
     data/outline_coverage.csv    for each of its lines, in order: the function, the lesson, what v5.4 does otherwise
 
 `coverage` reads both and asks the notebooks: a line is covered if its function is in the call stack of a picture that
-its lesson keeps.
+its lesson keeps, or in a call tree that it prints.
 """
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .coding import unshrink
 
 NOTEBOOKS = DATA.parent / "notebooks"
 STORY = re.compile(r'<script type="application/json" class="mmviz-data">(.*?)</script>', re.S)
+TREE = re.compile(r"^ *(\w+)\(.*\)(?: \{|;)$", re.M)  # a line of `narrate`
 UNNAMED = ("mm/highmem.c", "kmap")  # headings of the outline without a line under them
 
 
@@ -66,11 +67,12 @@ def outline_lines() -> Iterator[str]:
 
 
 def recorded_functions(notebooks: Path, lesson: str) -> set[str]:
-    """The functions in the call stacks of the pictures that a lesson keeps."""
+    """The functions in the call stacks of the pictures that a lesson keeps, and in the call trees that it prints."""
     found: set[str] = set()
     for path in notebooks.glob(f"{lesson}-*.ipynb"):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             for output in cell.get("outputs", ()):
+                found |= set(TREE.findall("".join(output.get("text", ""))))
                 for story in STORY.findall("".join(output.get("data", {}).get("text/html", ""))):
                     found |= _functions(json.loads(story))
     return found

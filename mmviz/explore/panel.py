@@ -33,9 +33,9 @@ class Setting(Protocol):
 
 
 class Shown(NamedTuple):
-    """What a setting shows: a recording, its picture, its heading."""
+    """What a setting shows: a recording, or what has its shape; its picture; its heading."""
 
-    recording: Recording
+    recording: Any
     draw: Draw
     label: str
 

@@ -25,7 +25,7 @@ from ..mm.machine import Machine, set_current
 from ..mm.page_alloc import alloc_pages_node
 from ..mm.page_free import __free_pages
 from ..trace import Recording, record
-from . import quiz_kmap, quiz_vm_instances
+from . import quiz_kmap, quiz_trace, quiz_vm_instances
 from .questions import Question, Value
 from .quiz_slab_instances import SLAB_MAKERS
 from .quiz_walk import KINDS
@@ -193,5 +193,6 @@ def _nodes(rng: Random) -> Recording:
 MAKERS: dict[str, Callable[[Random], Recording]] = {
     "order_found": _taking, "block_taken": _taking, "half_back": _taking, "merge": _giving, "head_or_tail": _giving,
     "pcp_fill": _refill, "zone_serves": _zones, "watermark": _marks, "steal": _thefts, "next_node": _nodes,
+    "lists_after": quiz_trace.taking_and_giving, "node_order": _nodes,
     **quiz_kmap.MAKERS, **quiz_vm_instances.MAKERS, **SLAB_MAKERS,
 }

@@ -13,7 +13,7 @@ from ..mm.fallback import FALLBACKS
 from ..mm.mmzone import Zone
 from ..mm.watermark import wmark_pages
 from ..trace import Recording, Step
-from . import quiz_kmap, quiz_lists, quiz_vm
+from . import quiz_kmap, quiz_lists, quiz_trace, quiz_vm
 from .questions import Ask, Option, Question, Value, event_at, events_from, option, pages, question, type_name, zone_at
 from .quiz_slab import SLAB_KIND_OF, SLAB_KINDS
 
@@ -271,6 +271,7 @@ KINDS: dict[str, Ask] = {
     "half_back": quiz_lists.ask_half_back, "merge": quiz_lists.ask_merge, "head_or_tail": quiz_lists.ask_head_or_tail,
     "pcp_fill": quiz_lists.ask_pcp_fill, "zone_serves": ask_zone_serves, "watermark": ask_watermark,
     "steal": ask_steal, "next_node": ask_next_node, **quiz_vm.KINDS, **quiz_kmap.KINDS, **SLAB_KINDS,
+    **quiz_trace.KINDS,
 }
 KIND_OF = {  # what is asked about an event of this name
     "FreeAreaSearched": "order_found", "DelPageFromFreeArea": "block_taken", "BlockExpanded": "half_back",
@@ -278,5 +279,5 @@ KIND_OF = {  # what is asked about an event of this name
     "PcpListFoundEmpty": "pcp_fill", "PcpListAddTail": "pcp_fill", "RequestPrepared": "zone_serves",
     "MmPageAlloc": "zone_serves", "WatermarkChecked": "watermark", "FallbackSearched": "steal",
     "StealDecided": "steal", "MmPageAllocExtfrag": "steal", "NofragmentDropped": "next_node", **quiz_vm.KIND_OF,
-    **quiz_kmap.KIND_OF, **SLAB_KIND_OF,
+    **quiz_kmap.KIND_OF, **SLAB_KIND_OF, **quiz_trace.KIND_OF,
 }

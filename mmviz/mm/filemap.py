@@ -36,10 +36,10 @@ def find_lock_entry(machine: Machine, inode: Inode, index: int) -> int | None:
 
 @mirrors("mm/filemap.c")
 def delete_from_page_cache(machine: Machine, inode: Inode, index: int) -> None:
-    """Take a page out of the cache; if nobody else holds it, it is free."""
+    """Take a page out of the cache; if nobody else holds it, it is free. page->index stays as it was."""
     page = inode.pages[index]
     page_cache_delete(machine, inode.ino, index)
-    set_page_mapping(machine, page, "", 0, 0)
+    set_page_mapping(machine, page, "", 0, index)
     put_page(machine, page)
 
 

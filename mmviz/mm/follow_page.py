@@ -198,9 +198,11 @@ def _touch_page(machine: Machine, page: int, pte: int, flags: int) -> None:
 
 
 def _mlock_page(machine: Machine, page: int) -> None:
-    """FOLL_MLOCK: pages on their way go to the LRU lists; this one is locked from there on (mlock_vma_page)."""
+    """FOLL_MLOCK: pages on their way go to the LRU lists; this one is locked, unless it is the zero page."""
+    if page not in vm(machine).mapping:
+        return
     lru_add_drain(machine)
-    if page in vm(machine).mapping and not vm(machine).flags.get(page, 0) & PG_mlocked:
+    if not vm(machine).flags.get(page, 0) & PG_mlocked:
         set_page_flag(machine, page, PG_mlocked)
 
 

@@ -1,7 +1,8 @@
 """fork: a child gets the address space of its parent; exit: it is given back.
 
-Every mapping is copied, and of its entries only those that faults could not bring back: anonymous pages, and the pages
-of drivers. A mapping of a file that has no private copies starts empty in the child, without tables.
+Every mapping is copied. Its entries are, too, if faults could not bring all of them back: if it has an anon_vma, for
+there may be private pages then, or is a driver's. Any other mapping, of a file or of memory that was only read, starts
+empty in the child, without tables.
 
     VM_DONTCOPY       the child does not get the mapping
     VM_WIPEONFORK     it gets the mapping, without pages

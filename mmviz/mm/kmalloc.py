@@ -73,22 +73,26 @@ def kmalloc_node(machine: Machine, size: int, gfp: int, node: int = NUMA_NO_NODE
     >>> [hex(kmalloc_node(machine, 64, mv.GFP_KERNEL)) for _ in range(2)]
     ['0xffff888001000000', '0xffff888001000040']
     """
-    if machine.config.slab != "SLUB":
+    config = machine.config
+    if config.slab != "SLUB":
         return __kmalloc_node_of_others(machine, size, gfp, node)
     if not 0 < size <= MAX_CACHE_SIZE:
         return __kmalloc_node(machine, size, gfp, node)
     s = __class_of(machine, size, gfp)
-    if not machine.config.numa:
+    if not config.numa:
         return kmem_cache_alloc_trace(machine, s, gfp, size)
     return kmem_cache_alloc_node_trace(machine, s, gfp, node, size)
 
 
 def __class_of(machine: Machine, size: int, gfp: int) -> KmemCache:
     """kmalloc_caches[kmalloc_type(gfp)][kmalloc_index(size)]: what the compiler makes of a constant size."""
-    part: Any = machine.parts.get("slab") or slab(machine)
-    index = SIZE_INDEX[(size - 1) >> 3] if size <= 192 else (size - 1).bit_length()
+    index = SIZE_INDEX[(size - 1) >> 3]
     type_ = kmalloc_type(gfp, "DMA" in machine.config.zone_names) if gfp & KMALLOC_TYPED else 0
-    s: KmemCache | None = part.kmalloc_caches[type_][index]
+    parts: Any = machine.parts
+    try:
+        s: KmemCache | None = parts["slab"].kmalloc_caches[type_][index]
+    except KeyError:  # the first request of all
+        s = slab(machine).kmalloc_caches[type_][index]
     if s is None:
         raise ValueError(f"size must be of a cache that the snapshot selected, got {size} bytes")
     if machine.on:

@@ -34,8 +34,8 @@ class Part(Protocol):
     def from_dict(cls, saved: dict[str, Any]) -> Self: ...
 
 
-PARTS = {  # name -> module and class of the parts that there are
-    "vm": ("mm_types", "Vm"),  # processes, their mappings and page tables
+PARTS = {  # name -> module (with the primitives of the core) and class of the parts that there are
+    "vm": ("vma", "Vm"),  # processes, their mappings and page tables
     "kmap": ("pkmap", "Kmap"),  # the windows to HighMem
     "slab": ("slab_state", "Slab"),  # caches of objects
     "array_cache": ("array_cache", "SlabCaches"),  # the same with CONFIG_SLAB
@@ -202,7 +202,7 @@ class Machine:
     def to_dict(self) -> dict[str, Any]:
         """The state as plain data, for `from_dict`; equal states give equal dicts."""
         return {
-            "format": FORMAT, "config": _config_to_dict(self.config), "cpu_to_node": self.cpu_to_node,
+            "format": FORMAT, "config": self.config.to_dict(), "cpu_to_node": self.cpu_to_node,
             "distance": self.distance, "current": asdict(self.current), "node_reclaim_mode": self.node_reclaim_mode,
             "page_group_by_mobility_disabled": self.page_group_by_mobility_disabled, "strict": self.strict,
             "by_hand": list(self.by_hand), "zones": [_zone_to_dict(zone) for zone in self.populated],
@@ -227,7 +227,8 @@ class Machine:
             machine.node[data["nid"]].node_zones[data["zone_idx"]] = _zone_from_dict(machine, data)
         machine.populated = tuple(zone for node in machine.node for zone in node.node_zones if zone is not None)
         build_all_zonelists(machine)
-        machine.parts = {name: _part_from_dict(name, part) for name, part in saved.get("parts", {}).items()}
+        kinds = {name: _part_class(name) for name in PARTS}  # all: what was recorded next may be of any core
+        machine.parts = {name: kinds[name].from_dict(part) for name, part in saved.get("parts", {}).items()}
         return machine
 
     def save(self, path: str | Path) -> None:
@@ -313,10 +314,11 @@ _PLAIN = ("nid", "zone_idx", "name", "zone_start_pfn", "spanned_pages", "present
 _SPARSE = ("pageblock", "index", "allocated", "refcount", "compound", "guard")
 
 
-def _part_from_dict(name: str, saved: dict[str, Any]) -> Part:
+def _part_class(name: str) -> type[Part]:
+    """The class of a part. Its module brings the core's events and primitives along, for `apply` and Recording.load."""
     module, kind = PARTS[name]
-    part: Part = getattr(import_module(f"{__package__}.{module}"), kind).from_dict(saved)
-    return part
+    found: type[Part] = getattr(import_module(f"{__package__}.{module}"), kind)
+    return found
 
 
 def _task_from_dict(saved: dict[str, Any]) -> Task:
@@ -327,10 +329,6 @@ def _task_from_dict(saved: dict[str, Any]) -> Task:
 def _mempolicy(mode: int, nodes: Iterable[int]) -> Mempolicy:
     """The policy; there is one DEFAULT_POLICY only, so that it can be told by identity."""
     return Mempolicy(mode, tuple(nodes)) if mode else DEFAULT_POLICY
-
-
-def _config_to_dict(config: Config) -> dict[str, Any]:
-    return {**asdict(config), "zone_names": list(config.zone_names)}
 
 
 def _zone_to_dict(zone: Zone) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 VM_LOCKED is a flag of a mapping, so to lock a part of one splits it; what has the same flags then may merge. Then the
 pages are brought in, each as if it was written to where that makes a copy, so that no fault is left to happen:
-`__mm_populate` (gup.py). A child does not inherit the lock. Mappings of drivers are passed over: they have all that
-they need.
+`__mm_populate` (populate.py). A child does not inherit the lock. Mappings of drivers are passed over: they have all
+that they need.
 
 Left out: RLIMIT_MEMLOCK (the caller is root), MLOCK_ONFAULT, mlockall, the unevictable list.
 """
@@ -77,9 +77,10 @@ def apply_vma_lock_flags(machine: Machine, mm: MmStruct, start: int, length: int
     end = start + length
     if end == start:
         return 0
+    call = "mlock" if flags else "munlock"
     vma = find_vma(machine, mm, start)
     if not vma or vma.vm_start > start:
-        return refused(machine, "mlock", Errno.ENOMEM, "nothing is mapped at the start")
+        return refused(machine, call, Errno.ENOMEM, "nothing is mapped at the start")
     prev = vma if start > vma.vm_start else vma_prev(vma)
     nstart = start
     while True:
@@ -90,7 +91,7 @@ def apply_vma_lock_flags(machine: Machine, mm: MmStruct, start: int, length: int
             return 0
         vma = vma_next(prev)
         if not vma or vma.vm_start != nstart:
-            return refused(machine, "mlock", Errno.ENOMEM, "there is a hole; what lies before it is done")
+            return refused(machine, call, Errno.ENOMEM, "there is a hole; what lies before it is done")
 
 
 @mirrors("mm/mlock.c")

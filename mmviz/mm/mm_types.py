@@ -86,7 +86,7 @@ class MmStruct:
     """struct mm_struct: an address space. `*_vm` count pages, `pgtables_bytes` bytes.
 
     `rss_stat` is indexed by MM_FILEPAGES to MM_SHMEMPAGES. `rss_cached` and `rss_events` are the rss_stat of its one
-    task (SPLIT_RSS_COUNTING): every 64th fault folds it into `rss_stat`, which is what VmRSS shows.
+    task (SPLIT_RSS_COUNTING): a fault with more than 64 before it folds it into `rss_stat`, which is what VmRSS shows.
     """
 
     pid: int
@@ -170,7 +170,7 @@ class AnonVma:
 
 
 class Mapping(NamedTuple):
-    """page->mapping ("anon" and an anon_vma, or "file" and an inode) and page->index."""
+    """page->mapping ("anon" and an anon_vma, "file" and an inode, "" and 0: NULL) and page->index."""
 
     kind: str
     owner: int

@@ -1,4 +1,4 @@
-"""Bringing pages in before anybody touches them: mlock, MAP_POPULATE, MADV_WILLNEED of anonymous memory.
+"""Bringing pages in before anybody touches them: mlock, MAP_POPULATE, growth of a locked mapping.
 
 It is get_user_pages without pages: the faults are made, no reference is kept. A private writable mapping is populated
 as if it was written to, so that no copy has to be made later; a shared one only read, so that nothing becomes dirty.

@@ -110,7 +110,8 @@ def kmalloc_index(size: int, slab: str = "SLUB") -> int:
     return (size - 1).bit_length()
 
 
-SIZE_INDEX = tuple(kmalloc_index(8 * eighth) for eighth in range(1, 25))  # size_index[], for up to 192 bytes
+# size_index[], which the kernel has for up to 192 bytes: here for all that SLUB has caches for.
+SIZE_INDEX = tuple(kmalloc_index(8 * eighth) for eighth in range(1, LIMITS["SLUB"].max_cache_size // 8 + 1))
 
 
 def kmalloc_slab_index(size: int, slab: str = "SLUB") -> int:

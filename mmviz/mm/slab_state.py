@@ -1,7 +1,8 @@
 """The primitives of SLUB: the only code that changes a cache or a slab.
 
 A primitive makes one change and reports it. Its arguments, after the machine, are the fields of its event, so replay
-runs the very same code. slub.py and its neighbours decide, and call primitives.
+runs the very same code. slub.py and its neighbours decide, and call primitives. (The two of the fast path get the cache
+itself, and replay finds it by its name: as the page allocator does with its zones.)
 """
 from __future__ import annotations
 
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 
 def slab(machine: Machine) -> Slab:
     """The part "slab" of a machine; its first use makes the caches of kmalloc."""
-    if "slab" not in machine.parts:
+    try:
+        part: Any = machine.parts["slab"]
+    except KeyError:
         kmem_cache_init(machine)
-    return __part(machine)
+        part = machine.parts["slab"]
+    return part  # type: ignore[no-any-return]
 
 
 def __part(machine: Machine) -> Slab:
@@ -107,29 +111,27 @@ def get_random_int(machine: Machine, below: int) -> int:
 # ---------------------------------------------------------------- what a CPU has
 
 
-def freelist_pop(machine: Machine, cache: str, cpu: int, object: int) -> None:
+def freelist_pop(machine: Machine, s: KmemCache, cpu: int, object: int) -> None:
     """The CPU gives out `object`: its head is what the object's free pointer says, and the transaction moves on."""
-    part: Any = machine.parts["slab"]
-    c = part.caches[cache].cpu_slab[cpu]
-    page = c.page
+    c = s.cpu_slab[cpu]
+    page: Any = c.page
     c.freelist = page.freepointer[object]
     c.tid += 1
     page.live.add(object)
     if machine.on:
-        machine.trace.emit(ev.FreelistPopped(cache, cpu, object))
+        machine.trace.emit(ev.FreelistPopped(s.name, cpu, object))
 
 
-def freelist_push(machine: Machine, cache: str, cpu: int, object: int) -> None:
+def freelist_push(machine: Machine, s: KmemCache, cpu: int, object: int) -> None:
     """A freed object becomes the CPU's head, and its free pointer says what was the head."""
-    part: Any = machine.parts["slab"]
-    c = part.caches[cache].cpu_slab[cpu]
-    page = c.page
+    c = s.cpu_slab[cpu]
+    page: Any = c.page
     page.freepointer[object] = c.freelist
     c.freelist = object
     c.tid += 1
     page.live.discard(object)
     if machine.on:
-        machine.trace.emit(ev.FreelistPushed(cache, cpu, object))
+        machine.trace.emit(ev.FreelistPushed(s.name, cpu, object))
 
 
 def set_cpu_freelist(machine: Machine, cache: str, cpu: int, freelist: int) -> None:
@@ -267,13 +269,20 @@ def write_object(machine: Machine, pfn: int, object: int, word: int) -> None:
         machine.trace.emit(ev.ObjectWritten(pfn, object, word))
 
 
+def __with_cache(primitive: Callable[[Machine, KmemCache, int, int], None]) -> Callable[[Machine, str, int, int], None]:
+    """The same primitive, for who has the name of the cache only."""
+    def by_name(machine: Machine, cache: str, cpu: int, object: int) -> None:
+        primitive(machine, __part(machine).caches[cache], cpu, object)
+    return by_name
+
+
 SLAB_PRIMITIVES: dict[type[Event], Callable[..., Any]] = {
     ev.KmemCacheInit: kmem_cache_init,
     ev.KmemCacheOpen: kmem_cache_open,
     ev.KmemCacheAlias: kmem_cache_alias,
     ev.RandomDrawn: get_random_int,
-    ev.FreelistPopped: freelist_pop,
-    ev.FreelistPushed: freelist_push,
+    ev.FreelistPopped: __with_cache(freelist_pop),
+    ev.FreelistPushed: __with_cache(freelist_push),
     ev.SetCpuFreelist: set_cpu_freelist,
     ev.SetCpuPage: set_cpu_page,
     ev.NextTid: next_tid,

@@ -91,9 +91,12 @@ def kmem_cache_alloc(machine: Machine, cache: str, gfpflags: int) -> int:
     -----
     Kernel: mm/slub.c:kmem_cache_alloc at v5.4.
     """
-    part: Any = machine.parts.get("slab") or slab(machine)
-    s = part.caches.get(cache) or part.cache(cache)
-    object: int = slab_alloc(machine, s, gfpflags)
+    parts: Any = machine.parts
+    try:
+        s = parts["slab"].caches[cache]
+    except KeyError:
+        s = slab(machine).cache(cache)
+    object = slab_alloc(machine, s, gfpflags)
     if machine.on:
         machine.trace.emit(ev.KmemCacheAlloc(object, s.object_size, s.size, gfpflags))
     return object
@@ -176,12 +179,12 @@ def slab_alloc_node(machine: Machine, s: KmemCache, gfpflags: int, node: int) ->
     cpu = machine.current.cpu
     c = s.cpu_slab[cpu]
     object = c.freelist
-    fast = object != 0 and (node == NUMA_NO_NODE or node_match(machine, c.page, node))
+    slow = not object or (node != NUMA_NO_NODE and not node_match(machine, c.page, node))
     if machine.on:
-        machine.trace.emit(ev.FreelistFound(s.name, cpu, object, node, fast))
-    if fast:
+        machine.trace.emit(ev.FreelistFound(s.name, cpu, object, node, not slow))
+    if not slow:
         try:
-            freelist_pop(machine, s.name, cpu, object)
+            freelist_pop(machine, s, cpu, object)
         except KeyError:
             get_freepointer(c.page, object)
     else:
@@ -245,7 +248,7 @@ def ___slab_alloc(machine: Machine, s: KmemCache, gfpflags: int, node: int) -> i
             return 0
     __label(machine, "load_freelist", s, cpu)
     get_freepointer(c.page, freelist)
-    freelist_pop(machine, s.name, cpu, freelist)
+    freelist_pop(machine, s, cpu, freelist)
     return freelist
 
 

@@ -67,12 +67,14 @@ def kfree(machine: Machine, x: int) -> None:
     """
     if machine.on:
         machine.trace.emit(ev.Kfree(x))
-    part: Any = machine.parts.get("slab") or slab(machine)
-    page = part.pages.get((x - machine.config.page_offset) >> PAGE_SHIFT)
-    if page is not None:
+    parts: Any = machine.parts
+    try:
+        page = parts["slab"].pages[(x - machine.config.page_offset) >> PAGE_SHIFT]
+    except KeyError:  # a page that is no slab
+        if not 0 <= x <= ZERO_SIZE_PTR:  # ZERO_OR_NULL_PTR
+            __kfree_large(machine, x)
+    else:
         do_slab_free(machine, page.slab_cache, page, x)
-    elif x not in (0, ZERO_SIZE_PTR):
-        __kfree_large(machine, x)
 
 
 def __kfree_large(machine: Machine, x: int) -> None:
@@ -114,9 +116,13 @@ def kmem_cache_free(machine: Machine, cache: str, x: int) -> None:
     -----
     Kernel: mm/slub.c:kmem_cache_free at v5.4.
     """
-    part: Any = machine.parts.get("slab") or slab(machine)
-    s = part.caches.get(cache) or part.cache(cache)
-    page = part.pages.get((x - machine.config.page_offset) >> PAGE_SHIFT)
+    parts: Any = machine.parts
+    try:
+        part = parts["slab"]
+        s, page = part.caches[cache], part.pages[(x - machine.config.page_offset) >> PAGE_SHIFT]
+    except KeyError:  # another name of the cache, or a page that is no slab
+        part = slab(machine)
+        s, page = part.cache(cache), part.page_of(x, machine.config.page_offset)
     if page is None or page.slab_cache is not s:
         raise KernelBug(f"object {x:#x} must be of cache {s.name}, is of {page and page.slab_cache.name}: a v5.4 with "
                         "slab debugging prints a warning here, a plain one corrupts both (mm/slab.h:cache_from_obj)")
@@ -142,7 +148,7 @@ def do_slab_free(machine: Machine, s: KmemCache, page: SlabPage, head: int) -> N
     if machine.on:
         machine.trace.emit(ev.FreeSlabFound(s.name, cpu, head, fast))
     if fast:
-        freelist_push(machine, s.name, cpu, head)
+        freelist_push(machine, s, cpu, head)
     else:
         __slab_free(machine, s, page, head)
 

@@ -281,12 +281,14 @@ def flush_all(machine: Machine, s: KmemCache) -> None:
 def __kmem_cache_shrink(machine: Machine, s: KmemCache) -> bool:
     """Free the empty slabs of a cache, and put the fullest of the others first, so that the emptiest may become empty.
 
-    Kernel: mm/slub.c:__kmem_cache_shrink. Returns whether the cache has slabs left.
+    Kernel: mm/slub.c:__kmem_cache_shrink. Returns whether the cache has slabs left; one that waits for a grace period
+    is none any more.
     """
     flush_all(machine, s)
     for nid in range(len(s.node)):
         __shrink_node(machine, s, nid)
-    return any(page.slab_cache is s for page in slab(machine).pages.values())
+    part = slab(machine)
+    return any(page.slab_cache is s and page.pfn not in part.rcu for page in part.pages.values())
 
 
 def __shrink_node(machine: Machine, s: KmemCache, nid: int) -> None:

@@ -70,11 +70,9 @@ def page_count(machine: Machine, pfn: int) -> int:
     return page_ref_count(zone, compound_head(machine, pfn))
 
 
+@mirrors("include/linux/mm.h")
 def get_page(machine: Machine, pfn: int) -> None:
-    """Take a reference.
-
-    Kernel: include/linux/mm.h:get_page.
-    """
+    """Take a reference."""
     zone = zone_or_none(machine, pfn)
     if zone is None:
         reserved_page_ref_add(machine, pfn, 1)

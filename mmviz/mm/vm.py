@@ -144,11 +144,8 @@ def __add(counts: dict[int, int], pfn: int, delta: int) -> None:
 
 
 def set_page_mapping(machine: Machine, pfn: int, kind: str, owner: int, index: int) -> None:
-    """page->mapping and page->index: "anon" and an anon_vma, or "file" and an inode; kind "" forgets both."""
-    if kind:
-        vm(machine).mapping[pfn] = Mapping(kind, owner, index)
-    else:
-        vm(machine).mapping.pop(pfn, None)
+    """page->mapping and page->index: "anon" and an anon_vma, or "file" and an inode; kind "" is a mapping of NULL."""
+    vm(machine).mapping[pfn] = Mapping(kind, owner, index)
     if machine.on:
         machine.trace.emit(ev.SetPageMapping(pfn, kind, owner, index))
 
@@ -246,11 +243,12 @@ def add_mm_counter_fast(machine: Machine, mm: int, member: int, value: int) -> N
 
 @mirrors("mm/memory.c")
 def check_sync_rss_stat(machine: Machine, mm: int) -> None:
-    """Count a fault; beyond TASK_RSS_EVENTS_THRESH of them, fold the task's counters."""
+    """Count a fault; if more than TASK_RSS_EVENTS_THRESH came before it, fold the task's counters."""
     space = vm(machine).mm[mm]
-    space.rss_events += 1
     if space.rss_events > TASK_RSS_EVENTS_THRESH:
         __fold(space)
+    else:
+        space.rss_events += 1
     if machine.on:
         machine.trace.emit(ev.CheckSyncRssStat(mm))
 

@@ -116,7 +116,7 @@ class AddCompoundMapcount(PageChange):
 
 @event
 class SetPageMapping(PageChange):
-    """page->mapping and page->index were set; kind "" forgets them."""
+    """page->mapping and page->index were set; kind "" is a mapping of NULL."""
 
     kind: str
     owner: int
@@ -211,7 +211,7 @@ class AddMmCounterFast(Event):
 
 @event
 class CheckSyncRssStat(Event):
-    """The task counted a fault; at the 65th it folds its rss_stat into the address space's."""
+    """The task counted a fault; at the 66th it folds its rss_stat into the address space's."""
 
     mm: int
 

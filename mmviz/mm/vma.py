@@ -13,6 +13,7 @@ from ..trace import mirrors
 from . import mmap_events as ev
 from .machine import MACHINE_PRIMITIVES
 from .mm_types import AnonVma, Inode, VmAreaStruct
+from .mm_types import Vm as Vm  # the part; with this module come its primitives
 from .vm import vm
 
 if TYPE_CHECKING:

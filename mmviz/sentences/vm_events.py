@@ -164,7 +164,7 @@ def _error(number: int) -> str:
 def _got(w: dict[str, Any]) -> str:
     if w["got"] < 0:
         return f"Of {_pages(w['asked'])} from {w['vaddr']:#x} on, none was taken: {_error(w['got'])}."
-    return f"Of {_pages(w['asked'])} from {w['vaddr']:#x} on, {w['got']:,} were taken."
+    return f"Of {_pages(w['asked'])} from {w['vaddr']:#x} on, {w['got']:,} {'was' if w['got'] == 1 else 'were'} taken."
 
 
 def _used(w: dict[str, Any]) -> str:
@@ -215,7 +215,7 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "MmDrop": "The address space of process {mm} is gone.",
     "AddMmCounter": _counter("where VmRSS shows it"),
     "AddMmCounterFast": _counter("in its task first; VmRSS shows it later"),
-    "CheckSyncRssStat": "Process {mm} counts a fault; after 64 of them its task's counters are folded into VmRSS.",
+    "CheckSyncRssStat": "Process {mm} counts a fault; every 66th folds its task's counters into VmRSS.",
     "SyncMmRss": "What the task of process {mm} counted is folded into VmRSS.",
     "CountFault": _yes("Process {mm} has one more", "major fault", "minor fault", "major"),
     "SetVmFlags": "Mapping {vma} has flags {vm_flags:#x}.",

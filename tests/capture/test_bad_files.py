@@ -391,3 +391,21 @@ def test_a_recording_that_was_altered(used, tmp_path, spoil):
     path.write_bytes(gzip.compress(json.dumps(saved).encode()))
     with pytest.raises(mv.CaptureError, match="format"):
         load_recording(path)
+
+
+@pytest.mark.parametrize("use", [
+    "mv.kmalloc(machine, 100, mv.GFP_KERNEL)", "mv.mm_alloc(machine, 7, 'init')",
+    "mv.kmap(machine, 0x1400)",
+])
+def test_a_recording_of_any_core_comes_back_in_a_fresh_process(use, tmp_path):
+    machine = mv.kmap_toy() if "kmap" in use else mv.toy(4)
+    with mv.record(machine) as recording:
+        eval(use, {"mv": mv, "machine": machine})
+    recording.save(tmp_path / "r.json.gz")
+    machine.save(tmp_path / "m.json.gz")
+    program = ("import sys; import mmviz as mv; from mmviz.mm.machine import Machine; "
+               "back = mv.Recording.load(sys.argv[1], Machine.from_dict); "
+               "print(len(back), back.at(len(back)) == Machine.load(sys.argv[2]))")
+    found = subprocess.run([sys.executable, "-c", program, tmp_path / "r.json.gz", tmp_path / "m.json.gz"],
+                           capture_output=True, text=True, check=False)
+    assert found.stdout.split() == [str(len(recording)), "True"], found.stderr

@@ -166,6 +166,142 @@ def test_a_slab_that_waited_before_the_first_snapshot():
     assert all(score.perfect for score in replay_slub(capture))
 
 
+@pytest.mark.parametrize(("sites", "known"), [("ABBBBBBB", True), ("BAAAAAAA", True), ("BBBBBBBB", False),
+                                              ("CBBBBBBA", True), ("BCCCCCCC", False)])
+def test_a_slab_is_known_by_any_line_that_took_of_it(sites, known):
+    """Line A took an object of the slab that the first snapshot has; no snapshot has the new slab."""
+    machine = mv.toy(64)
+    mv.kmem_cache_create(machine, "inode", 1000, ctor=True)
+    name, size = "inode", slab(machine).cache("inode").oo.objects
+    held = [mv.kmem_cache_alloc(machine, name, GFP_KERNEL) for _ in range(size - 1)]
+
+    def work(machine):
+        for _ in range(9):
+            mv.kmem_cache_alloc(machine, name, GFP_KERNEL)
+
+    capture = OwnCapture(machine, work)
+    asked = [row for row in capture.rows if row[0] == "o"]
+    for row, site in zip(asked, ["A", *sites], strict=True):
+        row[2] = row[2]._replace(site=site)
+    capture.after[name] = {"slabs": []}
+    operations = schedule_objects(capture, capture.machine())
+    ours = [each for each in operations if isinstance(each, ObjectOperation)]
+    assert len(held) > 5 and len(ours) == (9 if known else 1)
+    assert [len(each.pages) for each in ours] == [0, 1, *[0] * 7][:len(ours)]
+
+
+# ---------------------------------------------------------------- interrupts
+
+
+def alloc_behind_a_free(machine, first, second):
+    """The task took its object; before it said so, an interrupt freed another one."""
+    mv.kmem_cache_alloc(machine, "inode", GFP_KERNEL)
+    mv.kmem_cache_free(machine, "inode", first)
+    return [1, 0]
+
+
+def free_behind_an_alloc(machine, first, second):
+    """The task gave its object back; before it said so, an interrupt took it."""
+    mv.kmem_cache_free(machine, "inode", first)
+    mv.kmem_cache_alloc(machine, "inode", GFP_KERNEL)
+    mv.kmem_cache_free(machine, "inode", second)
+    return [1, 2, 0]
+
+
+def kfree_before_what_was_first(machine, first, second):
+    """The task said that it frees; before it did, an interrupt freed another one."""
+    mv.kmem_cache_free(machine, "inode", second)
+    mv.kfree(machine, first)
+    return [1, 0]
+
+
+def free_behind_a_free(machine, first, second):
+    """The task gave its object back; before it said so, an interrupt did too: it shows when both are taken again."""
+    mv.kmem_cache_free(machine, "inode", first)
+    mv.kmem_cache_free(machine, "inode", second)
+    return [1, 0]
+
+
+@pytest.mark.parametrize("work", [alloc_behind_a_free, free_behind_an_alloc, kfree_before_what_was_first,
+                                  free_behind_a_free])
+@pytest.mark.parametrize("interrupt", [True, False])
+def test_an_interrupt_between_a_request_and_its_line(work, interrupt):
+    machine = mv.toy(64)
+    mv.kmem_cache_create(machine, "inode", 1000, ctor=True)
+    first, second, *_ = [mv.kmem_cache_alloc(machine, "inode", GFP_KERNEL) for _ in range(5)]
+    order = []
+
+    def run(machine):
+        order.extend(work(machine, first, second))
+        mv.kmalloc(machine, 64, GFP_KERNEL)
+        for _ in range(3):  # where the order shows
+            mv.kmem_cache_alloc(machine, "inode", GFP_KERNEL)
+
+    capture = OwnCapture(machine, run)
+    task = order.index(0) if work is not kfree_before_what_was_first else 0
+    asked = [capture.rows[each] for each in order]
+    for place, row in enumerate(asked):
+        asked[place] = [*row[:2], row[2]._replace(interrupt=interrupt and place != task)]
+    capture.rows[:len(asked)] = asked
+    [score] = [each for each in replay_slub(capture) if each.cache == "inode"]
+    assert score.perfect is interrupt
+    assert score.exact == score.allocs if interrupt else score.exact < score.allocs
+
+
+def test_a_miss_behind_an_interrupt_stays_a_miss():
+    machine = mv.toy(64)
+    mv.kmem_cache_create(machine, "inode", 1000, ctor=True)
+    first, second = [mv.kmem_cache_alloc(machine, "inode", GFP_KERNEL) for _ in range(2)]
+
+    def work(machine):
+        mv.kmem_cache_free(machine, "inode", first)
+        mv.kmem_cache_alloc(machine, "inode", GFP_KERNEL)
+
+    capture = OwnCapture(machine, work)
+    capture.rows[0][2] = capture.rows[0][2]._replace(interrupt=True)
+    capture.rows[1][2] = capture.rows[1][2]._replace(ptr=second + 2 * (second - first))
+    [score] = [each for each in replay_slub(capture) if each.cache == "inode"]
+    [miss] = score.misses
+    assert (miss.number, miss.predicted) == (1, hex(first)) and list(score.lines()) == [
+        f"event 1, {miss.what}: predicted {hex(first)}, truth {miss.truth}"]
+
+
+def test_an_empty_slab_on_a_list_does_not_wait():
+    """It is freed in the trace and nobody's object was of it, but it was on a CPU's list in the first snapshot."""
+    machine, name = mv.toy(64), "seen by others"
+    s = mv.kmem_cache_create(machine, name, 4000, flags=SLAB_TYPESAFE_BY_RCU)
+    s.min_partial = 0
+    held = [mv.kmem_cache_alloc(machine, name, GFP_KERNEL) for _ in range(s.oo.objects * 10)]
+    for addr in held[:s.oo.objects]:
+        mv.kmem_cache_free(machine, name, addr)
+    [pfn] = s.cpu_slab[0].partial
+
+    def work(machine):
+        for addr in held[s.oo.objects::s.oo.objects]:  # the first of each slab: one of them drains the CPU's list
+            mv.kmem_cache_free(machine, name, addr)
+        rcu_free_slab(machine, pfn)
+
+    capture = OwnCapture(machine, work)
+    start = capture.machine()
+    schedule_objects(capture, start)
+    assert slab(start).rcu == []
+    assert all(score.perfect for score in replay_slub(capture))
+
+
+def test_a_slab_that_rcu_freed_and_nobody_emptied():
+    machine = mv.toy(64)
+    mv.kmem_cache_create(machine, "seen by others", 700, flags=SLAB_TYPESAFE_BY_RCU)
+    addr = mv.kmem_cache_alloc(machine, "seen by others", GFP_KERNEL)
+
+    def work(machine):
+        mv.kmem_cache_free(machine, "seen by others", addr)
+        mv.kmem_cache_shrink(machine, "seen by others")
+        rcu_free_slab(machine, slab(machine).rcu[0])
+
+    [score] = [each for each in replay_slub(OwnCapture(machine, work)) if each.cache == "seen by others"]
+    assert [miss.what for miss in score.misses] == ["slab freed by RCU"]  # the trace does not show the shrink
+
+
 # ---------------------------------------------------------------- a wrong rule is seen
 
 

@@ -16,6 +16,8 @@ from mmviz.kernel import I386
 from mmviz.mm.geometry import geometry_of
 from mmviz.mm.pgalloc import mm_alloc, p4d_alloc, pmd_alloc, pte_alloc_map, pud_alloc
 from mmviz.mm.pgtable import pfn_pte, pgd_offset, pte_mkspecial, vm_get_page_prot
+from mmviz.mm.shmem import shmem_file_setup, shmem_getpage_gfp, shmem_setattr
+from mmviz.mm.swap import lru_add_drain
 from mmviz.mm.vm import add_mapcount, pagevec_add, set_page_mapping, set_pte_at, vm
 from mmviz.mm.vma import __vma_link, set_vm_file, vm_area_alloc
 from mmviz.mm.zone import page_ref_add
@@ -324,6 +326,36 @@ def test_a_pin_is_what_is_left_over_and_too_few_references_are_seen():
     assert f"frame {pfn:#x} short" in rects(draw_refcounts(machine))
 
 
+def test_a_pin_is_seen_when_the_file_has_let_go_of_the_page():
+    machine = mv.toy(4)
+    file = shmem_file_setup(machine, "f", 1)
+    pfn = shmem_getpage_gfp(machine, vm(machine).inode[file], 0)  # its reference is the pin
+    lru_add_drain(machine)
+    shmem_setattr(machine, file, 0)
+    page = held(machine, pfn)
+    assert (page.kind, page.refs, page.cached, page.pins) == ("file", 1, 0, 1)
+    assert f"frame {pfn:#x} has 1 references: 1 by pins" in draw_refcounts(machine).words
+
+
+def test_a_page_that_is_free_is_called_so():
+    machine = mv.toy(64)
+    mm = mm_alloc(machine, 1, "writer")
+    pfn = page(machine)
+    new_pte(machine, mm, BASE, pfn)
+    piled = machine.zone("DMA32").pageset[0].lists[0][0]
+    shown = texts(draw_refcounts(machine, pfns=[pfn, 0x1000, piled]))
+    assert [shown[f"frame {each:#x} kind"] for each in (pfn, 0x1000, piled)] == \
+        ["anonymous page", "free page", "free page"]
+
+
+def test_an_index_stands_where_no_line_crosses_it():
+    rec = two_processes()
+    scene = draw_tables(rec.live)
+    shared = next(entry.pfn for entry in entries_of(rec.live, space_of(rec.live)))
+    index = next(mark for mark in scene.marks if mark.key.startswith("index ") and f"to {shared:#x} " in mark.key)
+    assert index.anchor == "end", "the line of the child comes from the right"
+
+
 def test_frames_can_be_chosen_and_long_lists_are_cut():
     machine = mv.toy(64)
     mm = mm_alloc(machine, 1, "writer")
@@ -346,3 +378,91 @@ def test_sizes_in_words(value, words):
 
 def test_addresses_are_grouped_from_the_right():
     assert (grouped(0), grouped(0x12345), grouped(0x7F00001FF000)) == ("0x0", "0x1 2345", "0x7f00 001f f000")
+
+
+# ---------------------------------------------------------------- exit
+
+
+@pytest.mark.parametrize("draw", [draw_tables, draw_vmas, draw_refcounts])
+@pytest.mark.parametrize("forked", [True, False])
+def test_every_step_of_an_exit_is_drawn(draw, forked):
+    machine = mv.toy(4)
+    writer = mv.mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, writer, 0, 0x7F0000000000, 0x2000, 3, mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    mv.access(machine, writer, 0x7F0000000000, True)
+    other = mv.dup_mm(machine, writer, 2, "child") if forked else writer
+    with mv.record(machine) as rec:
+        mv.mmput(machine, other)
+    last = rec.select(mv.vm_events.MmDrop)[-1].number  # before this step the mm is there, its top table is not
+    scenes = [draw(rec.at(i), rec[i - 1] if i else None) for i in range(last + 1)]
+    assert len({scene.svg() for scene in scenes}) > 2
+    if draw is draw_tables:
+        assert ("table 0x1000" in rects(scenes[-1])) == forked
+
+
+def test_one_mapping_is_not_called_mappings():
+    rec = two_processes()
+    assert texts(draw_vmas(rec.at(len(rec)), mm=1))["remark"].startswith("2 mappings")
+    machine = mv.toy(4)
+    mv.vm_mmap_pgoff(machine, mv.mm_alloc(machine, 1, "p"), 0, 0x10000, 0x1000, 3,
+                     mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    assert texts(draw_vmas(machine))["remark"].startswith("1 mapping,")
+
+
+# ---------------------------------------------------------------- a driver's frames
+
+
+def mapped_by_a_driver(how):
+    """A process that maps the four pages of a driver."""
+    machine = mv.toy(4)
+    writer = mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, writer, mv.driver_open(machine), BASE, 4 << 12, 3, how | mv.MAP_FIXED, 0)
+    return machine, writer
+
+
+def test_a_private_mapping_of_a_driver_says_from_which_frame():
+    private, shared = (mapped_by_a_driver(how)[0] for how in (mv.MAP_PRIVATE, mv.MAP_SHARED))
+    assert "map from frame 0x1004" in texts(draw_vmas(private)).values()
+    assert "map from page 0" in texts(draw_vmas(shared)).values()
+    assert any(text.startswith("1 mapping, 4 pages; ") for text in texts(draw_vmas(shared)).values())
+
+
+def test_a_table_is_held_by_the_kernel_and_a_drivers_block_by_its_first_page():
+    machine, _ = mapped_by_a_driver(mv.MAP_SHARED)
+    assert [(page.kind, page.refs, page.kernels) for page in (held(machine, pfn) for pfn in range(0x1003, 0x1006))] == [
+        ("table", 1, 1), ("special", 1, 1), ("special", 0, 0)]
+    assert {"page table", "a driver's frame"} <= set(texts(draw_refcounts(machine, pfns=[0x1003, 0x1004])).values())
+
+
+def test_a_frame_that_a_driver_gave_away_is_drawn_as_what_it_became():
+    machine, _ = mapped_by_a_driver(mv.MAP_SHARED)
+    other = mm_alloc(machine, 2, "other")
+    new_vma(machine, 2, BASE, 4, RW_PRIVATE)
+    new_pte(machine, other, BASE, 0x1005)
+    graph = table_graph(machine, [space_of(machine, None, pid) for pid in (1, 2)])
+    assert graph.nodes["frame", 0x1005, 0]["kind"] == "anon" and graph.nodes["frame", 0x1004, 0]["kind"] == "special"
+
+
+def test_the_way_stands_close_below_the_bits():
+    machine, _ = mapped_by_a_driver(mv.MAP_SHARED)
+    bits, both = draw_address_split(machine, vaddr=BASE), mv.draw_address(machine, vaddr=BASE)
+    marks = {mark.key: mark for mark in both.marks}
+    below = min(mark.y for key, mark in marks.items() if key.startswith("way "))
+    lowest = max(mark.y for mark in bits.marks)
+    assert lowest < below < lowest + 70
+    assert both.height > max(mark.y for mark in both.marks)
+
+
+def test_a_pin_shows_in_the_mapping_and_a_refused_mapping_is_touched():
+    machine = mv.toy(4)
+    mm = mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, mm, 0, BASE, 2 << 12, 3, mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    mv.vm_mmap_pgoff(machine, mm, mv.driver_open(machine), BASE + 0x2000, 4 << 12, 3, mv.MAP_SHARED | mv.MAP_FIXED)
+    mv.access(machine, mm, BASE + 0x1000, True)
+    with mv.record(machine) as rec:
+        mv.get_user_pages(machine, mm, BASE, 1, mv.FOLL_WRITE, [])
+        mv.get_user_pages(machine, mm, BASE + 0x2000, 1, mv.FOLL_WRITE, [])
+    labels = [rects(draw_vmas(machine))[f"page 1 {BASE + page * 0x1000:#x}"].label for page in range(3)]
+    assert labels == ["p", "", ""]
+    refused = rec.select(mv.vm_events.VmaFlagsChecked)[-1].number
+    assert any(key.startswith("vma ") for key in touched(draw_vmas(rec.at(refused + 1), rec[refused])))

@@ -491,6 +491,23 @@ def test_a_function_that_stands_twice_is_lit_under_its_caller():
     assert places == [max(i for i, line in enumerate(lines) if line.symbol == "__rmqueue")]
 
 
+def test_the_body_of_get_user_pages_is_lit_where_it_is_called_from():
+    machine = mv.boot([("DMA32", 0x1000, 0x400)], config=mv.Config(mmu=False, page_offset=0))
+    mm = mv.mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, mm, 0, 0x1000000, 0x2000, 3, mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    with mv.record(machine) as rec:
+        mv.get_user_pages_remote(machine, mm, mm, 0x1000000, 1, 0, [])
+        mv.get_user_pages(machine, mm, 0x1000000, 1, 0, [])
+    lines = read_outline(outline("mm/gup.c"))
+    texts = [[lines[i].text for i in sorted(lit_lines(lines, step))] for step in rec]
+    body = "get_page(pages[i]) // inc refcount"
+    assert texts[0] == ["get_user_pages_remote", "__get_user_pages_locked", "for each number of pages", "find_vma"]
+    assert texts[1] == ["get_user_pages_remote", "__get_user_pages_locked", body]
+    places = sorted(lit_lines(lines, rec[-1]))
+    assert [lines[i].symbol for i in places] == ["get_user_pages", "__gup_longterm_locked", "__get_user_pages_locked"]
+    assert places == sorted(places) and places[0] > 7, "the second tree of the outline"
+
+
 def test_the_outline_is_legible_and_ticks_what_ran():
     rec = recorded(mv.toy(64), (mv.GFP_HIGHUSER_MOVABLE, 0))
     scene = draw_calls(rec.live, rec[-1], recording=rec)
@@ -501,7 +518,36 @@ def test_the_outline_is_legible_and_ticks_what_ran():
 
 
 def test_every_line_that_something_else_lights_is_in_the_outline():
-    assert set(calls.ALSO) <= {line.text for line in read_outline(outline())}
+    sections = ("mm/page_alloc.c", "mm/memory.c", "mm/gup.c")
+    assert set(calls.ALSO) <= {line.text for section in sections for line in read_outline(outline(section))}
+
+
+def test_the_lines_of_remap_pfn_range_that_name_no_function_are_lit_by_what_they_do():
+    machine = mv.toy(4)
+    writer, driver = mv.mm_alloc(machine, 1, "writer"), mv.driver_open(machine)
+    with mv.record(machine) as rec:
+        mv.vm_mmap_pgoff(machine, writer, driver, 0x7F0000000000, 4 << 12, 3, mv.MAP_PRIVATE | mv.MAP_FIXED, 0)
+    text, vm_events = outline("mm/memory.c"), mv.vm_events
+    assert lit(rec, vm_events.RemapChecked, text=text) == ["remap_pfn_range", "if (is_cow_mapping)"]
+    assert lit(rec, vm_events.SetVmPgoff, text=text)[-1] == "vma->vm_pgoff = pfn"
+    assert lit(rec, vm_events.SetVmFlags, text=text) == ["remap_pfn_range"]  # VM_PAT, by track_pfn_remap
+    assert lit(rec, vm_events.SetVmFlags, 1, text=text)[-1].startswith("vma->vm_flags |= VM_IO")
+    assert lit(rec, vm_events.SetPteAt, text=text)[1:] == [
+        "remap_p4d_range(mm, pgd, addr, next, pfn + (addr >> PAGE_SHIFT), prot);", "// TO BE STUDIED"]
+
+
+def test_a_narrow_outline_keeps_to_its_width():
+    machine = mv.toy(4)
+    mm = mv.mm_alloc(machine, 1, "writer")
+    mv.vm_mmap_pgoff(machine, mm, 0, 0x1000000, 0x1000, 3, mv.MAP_PRIVATE | mv.MAP_ANONYMOUS | mv.MAP_FIXED)
+    with mv.record(machine) as rec:
+        mv.get_user_pages(machine, mm, 0x1000000, 1, 0, [])
+    step = next(step for step in rec if step.stack[-1].symbol == "mark_page_accessed")
+    wide, narrow = (draw_calls(rec.live, step, outline="mm/gup.c", width=width) for width in (900, 480))
+    assert texts(wide)["left out"].endswith("follow_pud_mask > follow_pmd_mask > follow_page_pte > mark_page_accessed")
+    assert texts(narrow)["left out"] == "below that line, not in the outline: mark_page_accessed"
+    assert (wide.width, narrow.width) == (900, 480)
+    assert all(mark.x + mark.width <= 480 for mark in narrow.marks if isinstance(mark, Rect))
 
 
 def test_an_outline_of_ones_own():

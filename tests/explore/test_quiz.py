@@ -110,6 +110,20 @@ def nested(recording, step):
     return event.vaddr
 
 
+def lists_after(recording, step):
+    free = recording.live.to_dict()["zones"][0]["free"][:4]
+    return "; ".join(f"{order}: {' '.join(f'{pfn:x}' for types in lists for pfn in types) or 'none'}"
+                     for order, lists in enumerate(free))
+
+
+def node_order(recording, step):
+    """The nodes by their distance, as many as were asked before one served."""
+    row = recording.at(step).distance[recording[step].event.nid]
+    served = first(recording, step, ev.SetPageRefcounted).nid
+    order = sorted(range(len(row)), key=lambda nid: row[nid])
+    return tuple(order[:order.index(served) + 1])
+
+
 TRUTH = {  # what the recording says, read a second time and more plainly
     "order_found": lambda r, s: next(x.event.order for x in r.steps[s:]
                                      if isinstance(x.event, ev.FreeAreaSearched) and x.event.found),
@@ -130,6 +144,7 @@ TRUTH = {  # what the recording says, read a second time and more plainly
     "kmap_nested": nested,
     "object_next": lambda r, s: first(r, s, sl.Allocated).ptr, "list_after_free": slab_place, "page_back": page_back,
     "size_class": lambda r, s: first(r, s, sl.Allocated).bytes_alloc, "slab_order": new_slab,
+    "lists_after": lists_after, "node_order": node_order,
 }
 
 
@@ -171,7 +186,7 @@ def test_the_look_of_the_options_tells_nothing(kind):
 @pytest.mark.parametrize("kind", ["merge", "head_or_tail", "watermark", "zone_serves", "next_node", "order_found",
                                   "tables_made", "fault_outcome", "gup_result", "who_copies",
                                   "kmap_slot", "kmap_sleep", "kmap_nested", "kmap_sweep",
-                                  "list_after_free", "page_back", "size_class", "slab_order"])
+                                  "list_after_free", "page_back", "size_class", "slab_order", "node_order"])
 def test_no_answer_is_always_right(kind):
     answers = Counter(str(question.right).split()[0] if kind != "merge" else question.right == "no"
                       for _, question in problems(kind))

@@ -383,7 +383,7 @@ def min_free_kbytes_of(machine_of, *sizes):
 
 
 def test_example_30_lowmem_reserve():
-    machine = x86_64(config=mv.Config(zone_names=(*mv.Config.zone_names, "Device")))
+    machine = x86_64(config=mv.Config(zone_names=(*mv.Config().zone_names, "Device")))
     reserve = {zone.name: zone.lowmem_reserve for zone in machine.zones()}
     assert reserve == {"DMA": [0, 2898, 3875, 3875, 3875], "DMA32": [0, 0, 976, 976, 976], "Normal": [0, 0, 0, 0, 0]}
 

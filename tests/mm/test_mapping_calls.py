@@ -2,6 +2,7 @@
 import pytest
 
 import mmviz as mv
+from mmviz.capture.page_table_state import page_of
 from mmviz.kernel import (
     MADV_DOFORK,
     MADV_DONTFORK,
@@ -310,6 +311,10 @@ def test_mlock_stops_at_a_hole(space):
     s.mmap(4, 2)
     assert s.mlock(0, 6) == s.mlock(1, 3) == s.mlock(2, 1) == s.mlock(9, 1) == -Errno.ENOMEM
     assert (s.mm.locked_vm, s.mm.rss(1)) == (2, 0)  # locked as far as the hole, and not populated
+    with record(s.machine) as rec:
+        assert s.munlock(0, 6) == s.munlock(2, 1) == -Errno.ENOMEM
+    assert [step.event.call for step in rec.select(ev.CallRefused)] == ["munlock", "munlock"]
+    assert s.mm.locked_vm == 0
 
 
 def test_mlock_of_what_may_not_be_touched_locks_and_fails(space):
@@ -506,16 +511,18 @@ def test_a_shorter_file_takes_its_pages_and_their_copies_out_of_all_tables(space
 
 
 def test_a_page_that_somebody_holds_outlives_its_file(space):
-    s, file = with_file(space, 1)
-    s.mmap(0, 1, file=file)
-    pfn = vm(s.machine).inode[file].pages[0]
+    s, file = with_file(space, 2)
+    s.mmap(0, 2, file=file)
+    pfn = vm(s.machine).inode[file].pages[1]
     mv.mm.swap.get_page(s.machine, pfn)
     assert vm(s.machine).flags[pfn] & PG_dirty
     shmem_setattr(s.machine, file, 0)
-    assert (pfn in vm(s.machine).mapping, vm(s.machine).flags[pfn] & PG_dirty) == (False, 0)
+    assert not vm(s.machine).flags[pfn] & PG_dirty
     mv.mm.swap.lru_add_drain(s.machine)
-    assert mv.mm.swap.page_count(s.machine, pfn) == 1
+    kept = page_of(s.machine, 0, pfn)
+    assert (kept.kind, kept.pgoff, kept.refs, kept.mapcount) == ("none", 1, 1, 0), "page->index stays, mapping is NULL"
     mv.mm.swap.put_page(s.machine, pfn)
+    assert pfn not in vm(s.machine).mapping
 
 
 def test_writing_to_a_file(space):

@@ -291,13 +291,17 @@ def test_the_pagevec_holds_fifteen(space):
     assert {page_count(one.machine, page) for page in pages} == {1} and not vm(one.machine).pagevec
 
 
-def test_counters_are_folded_after_64_faults(space):
+def test_counters_are_folded_by_a_fault_with_more_than_64_before_it(space):
     one = space()
-    one.mmap(0, 70)
-    one.write(*range(64))
-    assert (one.mm.rss_stat[MM_ANONPAGES], one.mm.rss(MM_ANONPAGES)) == (0, 64)
-    one.write(64)
-    assert (one.mm.rss_stat[MM_ANONPAGES], one.mm.rss(MM_ANONPAGES)) == (64, 65)
+    one.mmap(0, 140)
+    one.write(*range(65))
+    assert (one.mm.rss_stat[MM_ANONPAGES], one.mm.rss(MM_ANONPAGES)) == (0, 65)
+    one.write(65)
+    assert (one.mm.rss_stat[MM_ANONPAGES], one.mm.rss(MM_ANONPAGES)) == (65, 66)
+    one.write(*range(66, 131))
+    assert (one.mm.rss_stat[MM_ANONPAGES], one.mm.rss(MM_ANONPAGES)) == (65, 131)
+    one.write(131)
+    assert (one.mm.rss_stat[MM_ANONPAGES], one.mm.rss(MM_ANONPAGES)) == (131, 132)
 
 
 @pytest.mark.parametrize("left", range(4))
