@@ -27,7 +27,7 @@ unit: venv       ## unit, property and doctests, and their coverage
 	$(PY) -m coverage report --include='$(EXACT)' --fail-under=100
 
 nbval: venv      ## run every notebook and compare what it shows
-	$(PY) -m pytest -q --nbval --nbval-current-env notebooks
+	$(PY) -m pytest -q --nbval --nbval-current-env notebooks/*.ipynb
 
 browser: venv    ## the lessons in JupyterLab and as saved pages, in a real Chromium
 	$(PY) -m pytest -q tests/browser

@@ -53,6 +53,21 @@ def test_78_a_fresh_slab_gives_its_last_object_first():
     assert slab_caches(machine)["kmalloc-256"].node[0].slabs == {"partial": [], "full": [0x1001, 0x1000], "free": []}
 
 
+def test_the_shared_array_serves_again_and_again():
+    """Two CPUs share an array of freed objects; the first refill from it touches it, the next finds it touched."""
+    machine = small(cpus=2)
+    held = [kmalloc(machine, 64) for _ in range(400)]
+    for address in held:
+        kfree(machine, address)
+    cache = slab_caches(machine)["kmalloc-64"]
+    waiting = len(cache.array["shared 0"].entry)
+    with mv.record(machine) as rec:
+        again = [kmalloc(machine, 64) for _ in range(len(cache.array["cpu 0"].entry) + waiting)]
+    refills = [step.event for step in rec.select(ev.ArrayFoundEmpty)]
+    assert len(refills) >= 2 and not cache.array["shared 0"].entry and len(set(again)) == len(again)
+    assert len(rec.select(ev.SetTouched)) >= 1 and rec.at(len(rec)) == machine
+
+
 def test_an_untouched_array_asks_for_sixteen_and_a_touched_one_for_all():
     machine = small()
     first = kmalloc(machine, 64)
