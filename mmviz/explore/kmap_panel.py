@@ -13,18 +13,16 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-import ipywidgets
-
 from ..draw.fixmap import draw_fixmap
 from ..draw.pkmap import draw_pkmap
 from ..mm.boot_32 import kmap_toy
 from ..mm.highmem_32 import kmap, kmap_atomic, kunmap, kunmap_atomic
 from ..mm.machine import Machine, set_current
 from ..mm.pkmap import kmap_part
-from ..trace import Event, Recording, record
-from .buddy_panel import BuddyPanel
-from .knobs import Knobs, Menu, Number, Slider
-from .stepper import Draw, Stepper
+from ..trace import Recording
+from .knobs import Menu, Number, Slider
+from .panel import Panel, Shown, line_of, read_line, run_last
+from .stepper import Draw
 
 STEPS = 100  # shown step by step, if more than one call is: what a saved output can hold
 FIRST_PAGE = 0x1400
@@ -32,6 +30,7 @@ SLOTS = (4, 8, 16, 32)
 PICTURES: dict[str, Draw] = {"pkmap": draw_pkmap, "fixmap": draw_fixmap}
 LIMITS = {"pages": (1, 48), "cpus": (1, 4), "calls": (1, 200), "gives": (0, 90), "atomic": (0, 100),
           "seed": (0, 999_999)}
+WORDS = {"slots": tuple(map(str, SLOTS)), "picture": tuple(PICTURES)}
 KNOBS = (
     Slider("slots", "slots", options=SLOTS), Slider("pages", "high pages", *LIMITS["pages"]),
     Slider("cpus", "CPUs", *LIMITS["cpus"]), Slider("calls", "calls", *LIMITS["calls"]),
@@ -68,11 +67,7 @@ class Setting:
         values = self.values()
         if self.picture == "pkmap":
             del values["picture"]
-        return _line(values)
-
-
-def _line(values: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in values.items())
+        return line_of(values)
 
 
 def parse(line: str) -> Setting:
@@ -83,39 +78,17 @@ def parse(line: str) -> Setting:
     ValueError
         In words that say what stands there, and what may.
     """
-    given: dict[str, Any] = {}
-    for word in line.split():
-        name, equals, text = word.partition("=")
-        if not equals or name not in Setting().values():
-            raise ValueError(f"a setting must be name=value with a name of {', '.join(Setting().values())}, got "
-                             f"{word!r}")
-        if name in given:
-            raise ValueError(f"each name must stand once in a setting, got {name} twice")
-        given[name] = _value(name, text)
-    return Setting(**given)
-
-
-def _value(name: str, text: str) -> int | str:
-    words = {"slots": tuple(map(str, SLOTS)), "picture": tuple(PICTURES)}
-    if name in words:
-        if text not in words[name]:
-            raise ValueError(f"{name} must be one of {', '.join(words[name])}, got {text!r}")
-        return text if name == "picture" else int(text)
-    least, most = LIMITS[name]
-    if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
-        raise ValueError(f"{name} must be a whole number, {least} to {most:,}, got {text!r}")
-    return int(text)
+    return Setting(**read_line(line, Setting().values(), LIMITS, WORDS))
 
 
 # ---------------------------------------------------------------- from a setting to a recording
 
 
 class Work:
-    """The calls of a setting, on a machine of its own: each `next` of `calls` does one, and stops before it."""
+    """The calls of a setting, on a fresh machine: each `next` of `calls` does one, and stops before it."""
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting, self.dice = setting, Random(setting.seed)
-        self.machine: Machine = kmap_toy(setting.slots, setting.cpus)
+    def __init__(self, setting: Setting, machine: Machine) -> None:
+        self.setting, self.dice, self.machine = setting, Random(setting.seed), machine
         self.held: list[int] = []
         self.piles: list[list[int]] = [[] for _ in range(setting.cpus)]
 
@@ -168,30 +141,10 @@ class Work:
         return FIRST_PAGE + self.dice.randrange(self.setting.pages)
 
 
-def count_steps(setting: Setting) -> list[int]:
-    """How many steps each call takes."""
-    heard, counts, work = list[Event](), [], Work(setting)
-    with work.machine.trace.listen(heard.append):
-        for _ in work.calls():
-            counts.append(len(heard))
-    return [end - start for start, end in zip(counts, [*counts[1:], len(heard)], strict=True)]
-
-
 def run(setting: Setting) -> tuple[Recording, int]:
     """The recording of the last calls of a setting, and how many calls ran before it."""
-    steps = count_steps(setting)
-    first, total = len(steps) - 1, steps[-1]
-    while first and total + steps[first - 1] <= STEPS:
-        first -= 1
-        total += steps[first]
-    work = Work(setting)
-    calls = work.calls()
-    for _ in range(first + 1):
-        next(calls)
-    with record(work.machine) as recording:
-        for _ in calls:
-            pass
-    return recording, first
+    return run_last(lambda: kmap_toy(setting.slots, setting.cpus),
+                    lambda machine: Work(setting, machine).calls(), STEPS)
 
 
 def heading(setting: Setting, first: int) -> str:
@@ -204,7 +157,7 @@ def heading(setting: Setting, first: int) -> str:
 # ---------------------------------------------------------------- the panel
 
 
-class KmapPanel(BuddyPanel):
+class KmapPanel(Panel):
     """Knobs for the windows to high memory, and the stepper that follows them.
 
     Parameters
@@ -225,34 +178,14 @@ class KmapPanel(BuddyPanel):
     KmapPanel("slots=8 pages=6 cpus=1 calls=12 gives=40 atomic=0 seed=1")
     """
 
-    setting: Any
-
     def __init__(self, setting: str = "", *, raise_errors: bool | None = None) -> None:
-        self.setting = parse(setting)
-        self.raise_errors = raise_errors
-        recording, first = run(self.setting)
-        self.stepper = Stepper(recording, PICTURES[self.setting.picture], at=-1, label=heading(self.setting, first))
-        self.knobs = Knobs(KNOBS, self.setting.values(), "the windows, and what is asked of them")
-        self.knobs.line = repr(self)
-        ipywidgets.VBox.__init__(self, [self.knobs, self.stepper])
-        self.knobs.observe(self._turned, "values")
-        self.knobs.observe(self._typed, "typed")
+        super().__init__(setting, KNOBS, "the windows, and what is asked of them", raise_errors)
 
-    def __repr__(self) -> str:
-        return f'KmapPanel("{self.setting}")'
+    def read(self, line: str) -> Setting:
+        """The setting of a line."""
+        return parse(line)
 
-    def _turned(self, change: Any) -> None:
-        self._try(lambda: self._take(parse(_line(change["new"]))))
-
-    def _typed(self, change: Any) -> None:
-        if change["new"]:
-            typed = change["new"].strip().removeprefix("KmapPanel(").removesuffix(")").strip("\"'")
-            self._try(lambda: self._take(parse(typed)))
-
-    def _take(self, setting: Any) -> None:
-        """Run a setting, and show it; if it fails, all stays as it was."""
-        if setting == self.setting:
-            return
+    def shown(self, setting: Setting) -> Shown:
+        """The last calls of a setting, and its picture."""
         recording, first = run(setting)
-        self.stepper.show(recording, PICTURES[setting.picture], at=-1, label=heading(setting, first))
-        self.setting = setting
+        return Shown(recording, PICTURES[setting.picture], heading(setting, first))

@@ -33,6 +33,7 @@ from ..mm.shmem import shmem_file_setup
 from ..mm.util import vm_mmap_pgoff
 from .knobs import Knobs, Menu, Slider
 from .page import saved_too
+from .panel import line_of, read_line
 from .places import Place, Places
 
 KINDS = ("anonymous", "shared", "file", "remapped")
@@ -78,7 +79,7 @@ class Setting:
         return asdict(self)
 
     def __str__(self) -> str:
-        return _line(self.values())
+        return line_of(self.values())
 
     @property
     def start(self) -> int:
@@ -95,10 +96,6 @@ class Setting:
         return next(name for name in GEOMETRIES if name.replace(" ", "-") == self.geometry)
 
 
-def _line(values: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in values.items())
-
-
 def parse(line: str) -> Setting:
     """The setting of a line; what the line does not say is as usual.
 
@@ -107,17 +104,7 @@ def parse(line: str) -> Setting:
     ValueError
         In words that say what stands there, and what may.
     """
-    given: dict[str, Any] = {}
-    for word in line.split():
-        name, equals, text = word.partition("=")
-        if not equals or name not in WORDS:
-            raise ValueError(f"a setting must be name=value with a name of {', '.join(WORDS)}, got {word!r}")
-        if name in given:
-            raise ValueError(f"each name must stand once in a setting, got {name} twice")
-        if text not in WORDS[name]:
-            raise ValueError(f"{name} must be one of {', '.join(WORDS[name])}, got {text!r}")
-        given[name] = int(text) if name in ("pages", "before") else text
-    return Setting(**given)
+    return Setting(**read_line(line, Setting().values(), {}, WORDS))
 
 
 # ---------------------------------------------------------------- from a setting to pictures
@@ -212,7 +199,7 @@ class MappingPanel(ipywidgets.VBox):  # type: ignore[misc]
         self.knobs.values = {**self.knobs.values, **values}
 
     def _turned(self, change: Any) -> None:
-        self._try(lambda: self._take(parse(_line(change["new"]))))
+        self._try(lambda: self._take(parse(line_of(change["new"]))))
 
     def _typed(self, change: Any) -> None:
         if change["new"]:

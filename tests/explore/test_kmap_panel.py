@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmviz.explore.kmap_panel import LIMITS, PICTURES, SLOTS, KmapPanel, Setting, Work, count_steps, parse, run
+from mmviz.explore.kmap_panel import LIMITS, PICTURES, SLOTS, KmapPanel, Setting, Work, parse, run
+from mmviz.explore.panel import count_steps
 from mmviz.mm import highmem_events as ev
+from mmviz.mm.boot_32 import kmap_toy
 
 USUAL = "slots=4 pages=6 cpus=1 calls=12 gives=40 atomic=0 seed=1"
 
@@ -45,13 +47,13 @@ def test_a_wrong_line_is_refused_in_clear_words(line, words):
 @settings(deadline=None, max_examples=40)
 def test_every_setting_runs(setting):
     recording, first = run(setting)
-    steps = count_steps(setting)
+    steps = count_steps(kmap_toy(setting.slots, setting.cpus), lambda machine: Work(setting, machine).calls())
     assert len(steps) == setting.calls and len(recording) == sum(steps[first:]) > 0
     assert recording.at(len(recording)) == recording.live
 
 
 def test_who_sleeps_is_served_after_a_wake_up():
-    work = Work(parse("slots=4 pages=8 calls=80 gives=20"))
+    work = Work(parse("slots=4 pages=8 calls=80 gives=20"), kmap_toy(4))
     heard = []
     with work.machine.trace.listen(heard.append):
         for _ in work.calls():
@@ -63,7 +65,7 @@ def test_who_sleeps_is_served_after_a_wake_up():
 
 
 def test_atomic_calls_use_all_cpus():
-    work = Work(parse("cpus=3 atomic=60 calls=120 gives=30"))
+    work = Work(parse("cpus=3 atomic=60 calls=120 gives=30"), kmap_toy(4, 3))
     heard = []
     with work.machine.trace.listen(heard.append):
         for _ in work.calls():
