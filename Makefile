@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PY := $(BIN)/python
+PARALLEL := -n auto --maxprocesses 4
 EXACT := mmviz/mm/*,mmviz/capture/*
 
 .DEFAULT_GOAL := help
@@ -23,14 +24,14 @@ check: venv      ## lint and types
 	$(BIN)/mypy --strict mmviz
 
 unit: venv       ## unit, property and doctests, and their coverage
-	$(PY) -m pytest -q --ignore=tests/browser --cov --cov-report=
+	$(PY) -m pytest -q $(PARALLEL) --dist worksteal --ignore=tests/browser --cov --cov-report=
 	$(PY) -m coverage report --include='$(EXACT)' --fail-under=99.9
 
 nbval: venv      ## run every notebook and compare what it shows
-	$(PY) -m pytest -q --nbval --nbval-current-env notebooks/*.ipynb
+	$(PY) -m pytest -q $(PARALLEL) --dist loadfile --nbval --nbval-current-env notebooks/*.ipynb
 
 browser: venv    ## the lessons in JupyterLab and as saved pages, in a real Chromium
-	$(PY) -m pytest -q tests/browser
+	$(PY) -m pytest -q $(PARALLEL) --dist loadfile tests/browser
 
 notebooks: venv  ## run every notebook and save its outputs
 	$(PY) notebooks/_run.py

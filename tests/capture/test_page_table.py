@@ -40,6 +40,11 @@ def edit(pattern, replacement):
     return change
 
 
+def words(value):
+    """A name for a parameter that is the same in every process: the file that is altered, no address of a function."""
+    return "+".join(value) if isinstance(value, dict) else value
+
+
 # ---------------------------------------------------------------- exact
 
 
@@ -118,7 +123,7 @@ def test_a_page_that_is_kept_too_often_shows(monkeypatch):
     ({"dumps": edit(r"   pte\[5\].*\n", "")}, "ptes", "truth None"),
     ({"dumps": edit(r"cached_anon=6", "cached_anon=7")}, "counts", "counts: RSS"),
     ({"log": edit(r"put 0", "put 1")}, "gup", "line 115, gup: result and pages"),
-], ids=str)
+], ids=words)
 def test_a_miss_says_where_what_and_both_sides(copied, command, change, column, said):
     path = copied("H08_fork", **change)
     status, out, _ = command("replay", path, "--verbose")
@@ -171,7 +176,7 @@ def test_half_of_the_truth_is_refused(copied, command, missing):
     ({"dumps": edit(r"(?m)^vma 100000000.*", "vma")}, r"H08_fork.text.gz:"),
     ({"dumps": edit(r"note 02_c1_start proc=p0.1 line=15", "note 02_c1_start proc=p0.1 line=16")},
      "must hold the step of p0.1, line 15"),
-], ids=str)
+], ids=words)
 def test_a_damaged_file_is_named(copied, command, change, said):
     status, out, err = command("replay", copied("H08_fork", **change))
     assert (status, out, err.count("\n")) == (1, "", 1) and said in err
