@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GROUPS = {
     "m1536i386 H1, H2": ["m1536i386/H1*", "m1536i386_H2*"], "m256frag nocompact W5b": ["m256frag_nocompact_W5b*"],
+    "m256atomic A1": ["m256atomic/A1*"],
     "m512 W0, W1, W2, W2b, W4": ["m512/W0*", "m512_W1*", "m512_W2_*", "m512_W2b*", "m512_W4*"],
     "m512numa N1, N2, N4": ["m512numa/N1*", "m512numa_N2*", "m512numa/N4*"], "m512smp2 M1": ["m512smp2/M1*"],
     "m512zones Z1, Z2": ["m512zones/Z1*", "m512zones_Z2*"],

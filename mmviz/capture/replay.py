@@ -7,7 +7,7 @@
 No predicted pfn is ever taken from the trace. An operation starts at its first inner event: with several CPUs,
 mm_page_alloc is printed after the fact, and another CPU's operation may stand between. (Which mm_page_alloc an inner
 event belongs to is read from the trace: by its pfn, so that an interrupt's own allocation is told from the one that it
-interrupted.)
+interrupted.) A refused request starts before the pass of kswapd that it waited for.
 """
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def schedule(rows: Sequence[Row]) -> list[Operation]:
     pending: dict[int, list[tuple[int, Row]]] = {}  # cpu -> zone_locked and extfrag rows, before their mm_page_alloc
     last: dict[int, tuple[int, Row]] = {}  # cpu -> its last operation, which pcpu_drain rows may still join
     inner: dict[int, list[Row]] = {}  # number of an operation -> its inner rows
-    starts: dict[int, int] = {}  # number of an operation -> where it starts, if that is not its own row
+    starts = _refusals(rows)  # number of an operation -> where it starts, if that is not its own row
     found: list[tuple[int, Row]] = []
-    overtaken = False  # by an interrupt's operation, on the same CPU
+    overtaken = bool(starts)  # by kswapd, or by an interrupt's operation, on the same CPU
     for number, row in enumerate(rows):
         kind = row[0]
         if kind in "plk":
@@ -84,6 +84,29 @@ def schedule(rows: Sequence[Row]) -> list[Operation]:
     if len(last) > 1 or overtaken:  # else they start in the order of the rows
         found.sort(key=lambda operation: starts.get(operation[0], operation[0]))
     return [Operation(number, row, inner.get(number, NOTHING)) for number, row in found]
+
+
+def _refusals(rows: Sequence[Row]) -> dict[int, int]:
+    """Where the refused requests start that kswapd overtook: number of the row -> the row before the pass.
+
+    A request that is not served wakes kswapd, tries once more, and only then gives its CPU away (cond_resched in
+    __perform_reclaim). Its mm_page_alloc is printed after the pass, which frees pages and ends the watermark's boost.
+    """
+    starts: dict[int, int] = {}
+    passes: dict[int, int] = {}  # cpu -> where its passes began, after the last row of another task
+    running: set[int] = set()  # CPUs on which kswapd is at work
+    for number, row in enumerate(rows):
+        kind, cpu = row[0], row[2] if row[0] == "k" else row[1]
+        if kind == "k" and row[1] == "bpe":
+            passes.setdefault(cpu, number)
+            running.add(cpu)
+        elif kind == "k" and row[1] == "bpr":
+            running.discard(cpu)
+        elif kind in "afpcz" and passes and cpu not in running:
+            began = passes.pop(cpu, None)
+            if began is not None and kind == "a" and row[2] is None:
+                starts[number] = began - 1
+    return starts
 
 
 def _claim(pending: dict[int, list[tuple[int, Row]]], row: Row) -> list[tuple[int, Row]]:

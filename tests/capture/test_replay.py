@@ -346,6 +346,23 @@ def test_a_refused_allocation_claims_what_waits():
     assert schedule(rows) == [Operation(1, rows[1], [rows[0]])]
 
 
+BPE, BPR = ["k", "bpe", 0], ["k", "bpr", 0]
+
+
+@pytest.mark.parametrize("rows, order", [
+    ([f(0, 3), BPE, BPR, a(0, None), f(0, 4)], [0, 3, 1, 2, 4]),  # refused before the pass
+    ([f(0, 3), BPE, f(0, 5), BPR, a(0, None)], [0, 4, 1, 2, 3]),  # what kswapd freed came later, too
+    ([BPE, BPR, BPE, BPR, a(0, None)], [4, 0, 1, 2, 3]),  # before the first of two passes
+    ([BPE, BPR, a(0, 7)], [0, 1, 2]),  # served: its last try stands where its row is
+    ([BPE, BPR, f(0, 3), a(0, None)], [0, 1, 2, 3]),  # it had the CPU in between
+    ([BPE, BPR, a(1, None)], [0, 1, 2]),  # another CPU's
+    ([BPE, a(0, None), BPR], [0, 1, 2]),  # asked by kswapd itself
+    ([BPE, BPR, a(0, None), a(0, None)], [2, 0, 1, 3]),  # the second comes after the first
+])
+def test_a_refused_request_starts_before_the_pass_of_kswapd_that_it_waited_for(rows, order):
+    assert [operation.number for operation in schedule(rows)] == order
+
+
 # ---------------------------------------------------------------- one operation
 
 
