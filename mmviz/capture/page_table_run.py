@@ -24,6 +24,7 @@ from ..kernel import (
     MREMAP_FIXED,
     MREMAP_MAYMOVE,
     PAGE_SHIFT,
+    Errno,
 )
 from ..mm.access import access
 from ..mm.fork import dup_mm, mmput
@@ -139,12 +140,14 @@ def _do(run: Run, process: Process, operation: Operation) -> None:
 
 
 def _fork(run: Run, parent: Process, operation: Operation, block: Sequence[Operation]) -> None:
-    """The child runs the block while the parent waits, then it exits, or stays."""
-    parent.forks += 1
+    """The child runs the block while the parent waits, then it exits, or stays; without memory, nobody runs it."""
     run.pids += 1
-    name = f"{parent.name}.{parent.forks}"
+    name = f"{parent.name}.{parent.forks + 1}"
     mm = dup_mm(run.machine, parent.mm, run.pids, name)
-    assert mm is not None
+    if mm is None:
+        run.results[operation.line] = parent.name, f"{-Errno.ENOMEM}"
+        return
+    parent.forks += 1
     child = Process(name, mm)
     run.results[operation.line] = parent.name, "forking"
     _run_block(run, child, block[:-1])

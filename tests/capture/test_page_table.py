@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import mmviz as mv
+from mmviz.capture import page_table_run
 from mmviz.capture.page_table import COLUMNS, load_operations, replay_operations
 from mmviz.capture.page_table_frames import capture_beside
 from mmviz.mm import copy_page_range, file_fault, munmap, pgalloc, vm_events, wp_fault
@@ -160,6 +161,17 @@ def test_without_log_and_dumps_it_runs_and_says_that_nothing_was_compared(tmp_pa
         "  3 p0 read 0x100000000 -> ok data=00000002", "  4 p0 read 0x100002000 -> fault 0x100002000 SIGSEGV code=1",
         "  5 p0 read 0x1000 -> rejected", "  6 p0 resume -> no child", "  9 p0 ftruncate 3 -> 0",
         "  10 p0 step done -> ok"]
+
+
+def test_without_memory_for_a_child_nobody_runs_its_block(tmp_path, command, monkeypatch):
+    path = tmp_path / "own.ops"
+    path.write_text("mmap 0x100000000 1 rw- private anon\nfork keep\nwrite 0x100000000\nendfork\nresume\nendresume\n"
+                    "read 0x100000000\n")
+    monkeypatch.setattr(page_table_run, "dup_mm", lambda machine, mm, pid, name: None)
+    status, out, err = command("replay", path)
+    assert (status, err) == (0, "")
+    assert [line.split(" -> ")[1] for line in out.splitlines()[1:]] == [
+        "0x100000000", "-12", "no child", "ok data=00000000"]
 
 
 @pytest.mark.parametrize("missing", [".log", ".text.gz"])
