@@ -17,7 +17,7 @@ import sys
 import nbformat
 
 from mmviz.draw.scene import Scene
-from mmviz.explore.stepper import Stepper
+from mmviz.explore.player import Player
 
 HERE = pathlib.Path(__file__).resolve().parent
 FORMATS = ("pdf", "svg", "png")
@@ -34,7 +34,7 @@ def value_of(source, names):
 
 def picture(value):
     """The scene that a value shows; None for what is no picture of a machine."""
-    if isinstance(value, Stepper):
+    if isinstance(value, Player):
         return value.scene
     return value if isinstance(value, Scene) else None
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,10 @@ from ..mm.page_free import __free_pages
 from ..trace import Recording
 from . import panel
 from .knobs import Menu, Number, Slider
-from .panel import Panel, Shown, line_of, read_line
-from .stepper import draw_of
+from .panel import Panel
+from .player import Story
+from .setting import BaseSetting
+from .stepper import draw_of, story_of
 
 STEPS = 160  # shown step by step, if more than one request is: what a saved output can hold
 SIZES = (4, 8, 16, 32, 64)
@@ -47,14 +49,16 @@ KNOBS = (
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(BaseSetting):
     """Where the knobs stand.
 
     Examples
     --------
-    >>> print(parse("order=3 mib=4"))
+    >>> print(Setting.parse("order=3 mib=4"))
     mib=4 order=3 gfp=GFP_KERNEL cpu=0 cpus=1 requests=3 frees=0 batch=auto seed=1
     """
+
+    LIMITS, WORDS, UNSAID = LIMITS, WORDS, "picture"
 
     mib: int = 64
     order: int = 0
@@ -70,27 +74,6 @@ class Setting:
     def __post_init__(self) -> None:
         if self.cpu >= self.cpus:
             raise ValueError(f"cpu must be 0 to {self.cpus - 1} with cpus={self.cpus}, got {self.cpu}")
-
-    def values(self) -> dict[str, Any]:
-        """Name and value of each knob."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        values = self.values()
-        if self.picture == "free_area":
-            del values["picture"]
-        return line_of(values)
-
-
-def parse(line: str) -> Setting:
-    """The setting of a line; what the line does not say is as usual.
-
-    Raises
-    ------
-    ValueError
-        In words that say what stands there, and what may.
-    """
-    return Setting(**read_line(line, Setting().values(), LIMITS, WORDS))
 
 
 # ---------------------------------------------------------------- from a setting to a recording
@@ -141,35 +124,20 @@ def heading(setting: Setting, first: int) -> str:
 class BuddyPanel(Panel):
     """Knobs, and the stepper that follows them.
 
-    Parameters
-    ----------
-    setting : str
-        A line as the panel shows it; what it does not say is as usual.
-    raise_errors : bool, optional
-        Raise what goes wrong, too, and not only say so in the panel. If not given: when pytest is running.
-
-    Raises
-    ------
-    ValueError
-        If the line is no setting.
-
     Examples
     --------
     >>> BuddyPanel("mib=4 order=3")
     BuddyPanel("mib=4 order=3 gfp=GFP_KERNEL cpu=0 cpus=1 requests=3 frees=0 batch=auto seed=1")
     """
 
-    def __init__(self, setting: str = "", *, raise_errors: bool | None = None) -> None:
-        super().__init__(setting, KNOBS, "the machine, and what is asked of it", raise_errors)
+    SETTING = Setting
+    KNOBS = KNOBS
+    TITLE = "the machine, and what is asked of it"
 
-    def read(self, line: str) -> Setting:
-        """The setting of a line."""
-        return parse(line)
-
-    def shown(self, setting: Setting) -> Shown:
+    def shown(self, setting: Setting) -> Story:
         """The last requests of a setting."""
         recording, first = run(setting)
-        return Shown(recording, draw_of(setting.picture), heading(setting, first))
+        return story_of(recording, draw_of(setting.picture), at=-1, label=heading(setting, first))
 
     def coupled(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         """Let a CPU that is chosen exist, and one that goes away ask no more."""

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from .page import Html, strip
-from .stepper import Draw, Say, frames, place, still
+from .player import place, still
+from .stepper import Draw, Say, frames
 
 
 def film(recording: Any, draw: Draw, at: Iterable[int] = (0, -1), *, say: Say | None = None) -> Html:
@@ -24,5 +25,6 @@ def film(recording: Any, draw: Draw, at: Iterable[int] = (0, -1), *, say: Say | 
     """
     length = len(recording)
     wanted = {place(i, length) for i in at}
-    stills = [still(frame, length) for frame in frames(recording, draw, say, wanted)]
+    stills = [still(frame.scene, frame.number, length, frame.sentence)
+              for frame in frames(recording, draw, say, wanted)]
     return Html(strip(stills), f"film({len(stills)} of {length} steps)")

@@ -16,8 +16,7 @@ Shown are the moments that matter: a mapping checked, a page faulted in, a page 
 """
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ..draw.beside import beside
 from ..draw.refcounts import draw_refcounts
@@ -49,7 +48,10 @@ from ..mm.swap import lru_add_drain
 from ..mm.util import vm_mmap_pgoff
 from ..trace import Recording, Step, record
 from .knobs import Menu, Slider
-from .panel import Panel, Shown, line_of, read_line
+from .panel import Panel
+from .player import Story
+from .setting import BaseSetting
+from .stepper import story_of
 
 BASE, PIECE = 0x7F00_0000_0000, 2  # the first address; pages in a piece
 PIECES = ("first", "second", "third", "fourth")
@@ -67,8 +69,10 @@ MOMENTS = (ev.VmaFlagsChecked, ev.PageFaultedIn, ev.PageFollowed, ev.UserPagesGo
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(BaseSetting):
     """Where the knobs stand."""
+
+    LIMITS, WORDS = LIMITS, WORDS
 
     first: str = "touched"
     second: str = "untouched"
@@ -79,13 +83,6 @@ class Setting:
     access: str = "write"
     force: str = "no"
     then: str = "nothing"
-
-    def values(self) -> dict[str, Any]:
-        """Name and value of each knob."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return line_of(self.values())
 
     @property
     def vaddr(self) -> int:
@@ -178,33 +175,17 @@ def heading(setting: Setting, pages: list[int], got: int) -> str:
 class GupPanel(Panel):
     """Knobs for an address space and a call, and what get_user_pages makes of it.
 
-    Parameters
-    ----------
-    setting : str
-        A line as the panel shows it; what it does not say is as usual.
-    raise_errors : bool, optional
-        Raise what goes wrong, too, and not only say so in the panel. If not given: when pytest is running.
-
-    Raises
-    ------
-    ValueError
-        If the line is no setting.
-
     Examples
     --------
     >>> print(GupPanel("start=2").label)
     get_user_pages(0x7f0000002000, 5, FOLL_WRITE) returns 2: 0x1008 0x1009
     """
 
-    def __init__(self, setting: str = "", *, raise_errors: bool | None = None) -> None:
-        super().__init__(setting, KNOBS, "an address space, and what is asked of it", raise_errors)
+    SETTING = Setting
+    KNOBS = KNOBS
+    TITLE = "an address space, and what is asked of it"
 
-    def read(self, line: str) -> Setting:
-        """The setting of a line."""
-        return Setting(**read_line(line, Setting().values(), LIMITS, WORDS))
-
-    def shown(self, setting: Setting) -> Shown:
+    def shown(self, setting: Setting) -> Story:
         """The call of a setting."""
         recording, pages, got = run(setting)
-        return Shown(Moments(recording), draw, heading(setting, pages, got))
-
+        return story_of(Moments(recording), draw, at=-1, label=heading(setting, pages, got))

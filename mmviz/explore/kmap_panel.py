@@ -9,9 +9,8 @@ sleeps is tried again when a kunmap has woken it. As with BuddyPanel, the same l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from ..draw.fixmap import draw_fixmap
 from ..draw.pkmap import draw_pkmap
@@ -21,8 +20,10 @@ from ..mm.machine import Machine, set_current
 from ..mm.pkmap import kmap_part
 from ..trace import Recording
 from .knobs import Menu, Number, Slider
-from .panel import Panel, Shown, line_of, read_line, run_last
-from .stepper import Draw
+from .panel import Panel, run_last
+from .player import Story
+from .setting import BaseSetting
+from .stepper import Draw, story_of
 
 STEPS = 100  # shown step by step, if more than one call is: what a saved output can hold
 FIRST_PAGE = 0x1400
@@ -41,14 +42,16 @@ KNOBS = (
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(BaseSetting):
     """Where the knobs stand.
 
     Examples
     --------
-    >>> print(parse("slots=8 seed=3"))
+    >>> print(Setting.parse("slots=8 seed=3"))
     slots=8 pages=6 cpus=1 calls=12 gives=40 atomic=0 seed=3
     """
+
+    LIMITS, WORDS, UNSAID = LIMITS, WORDS, "picture"
 
     slots: int = 4
     pages: int = 6
@@ -58,27 +61,6 @@ class Setting:
     atomic: int = 0
     seed: int = 1
     picture: str = "pkmap"
-
-    def values(self) -> dict[str, Any]:
-        """Name and value of each knob."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        values = self.values()
-        if self.picture == "pkmap":
-            del values["picture"]
-        return line_of(values)
-
-
-def parse(line: str) -> Setting:
-    """The setting of a line; what the line does not say is as usual.
-
-    Raises
-    ------
-    ValueError
-        In words that say what stands there, and what may.
-    """
-    return Setting(**read_line(line, Setting().values(), LIMITS, WORDS))
 
 
 # ---------------------------------------------------------------- from a setting to a recording
@@ -160,32 +142,17 @@ def heading(setting: Setting, first: int) -> str:
 class KmapPanel(Panel):
     """Knobs for the windows to high memory, and the stepper that follows them.
 
-    Parameters
-    ----------
-    setting : str
-        A line as the panel shows it; what it does not say is as usual.
-    raise_errors : bool, optional
-        Raise what goes wrong, too, and not only say so in the panel. If not given: when pytest is running.
-
-    Raises
-    ------
-    ValueError
-        If the line is no setting.
-
     Examples
     --------
     >>> KmapPanel("slots=8")
     KmapPanel("slots=8 pages=6 cpus=1 calls=12 gives=40 atomic=0 seed=1")
     """
 
-    def __init__(self, setting: str = "", *, raise_errors: bool | None = None) -> None:
-        super().__init__(setting, KNOBS, "the windows, and what is asked of them", raise_errors)
+    SETTING = Setting
+    KNOBS = KNOBS
+    TITLE = "the windows, and what is asked of them"
 
-    def read(self, line: str) -> Setting:
-        """The setting of a line."""
-        return parse(line)
-
-    def shown(self, setting: Setting) -> Shown:
+    def shown(self, setting: Setting) -> Story:
         """The last calls of a setting, and its picture."""
         recording, first = run(setting)
-        return Shown(recording, PICTURES[setting.picture], heading(setting, first))
+        return story_of(recording, PICTURES[setting.picture], at=-1, label=heading(setting, first))

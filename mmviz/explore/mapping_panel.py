@@ -11,16 +11,10 @@ Everything runs anew each time, so the same line shows the same pictures.
 """
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from html import escape
-from typing import Any
-
-import ipywidgets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from ..draw.tables import draw_tables
-from ..errors import MmvizError
 from ..kernel import I386, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PAGE_SHIFT, PAGE_SIZE, Config
 from ..mm.access import access
 from ..mm.boot import boot, toy
@@ -31,10 +25,11 @@ from ..mm.mm_types import MmStruct
 from ..mm.pgalloc import mm_alloc
 from ..mm.shmem import shmem_file_setup
 from ..mm.util import vm_mmap_pgoff
-from .knobs import Knobs, Menu, Slider
-from .page import saved_too
-from .panel import line_of, read_line
-from .places import Place, Places
+from .knobs import Menu, Slider
+from .panel import Panel
+from .places import Place, story_of
+from .player import Story
+from .setting import BaseSetting
 
 KINDS = ("anonymous", "shared", "file", "remapped")
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 512, 1024)
@@ -56,14 +51,16 @@ BASES = {64: 0x7F00_0000_0000, 32: 0x4000_0000}
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(BaseSetting):
     """Where the knobs stand.
 
     Examples
     --------
-    >>> print(parse("pages=2 before=1"))
+    >>> print(Setting.parse("pages=2 before=1"))
     geometry=x86-64 kind=anonymous pages=2 boundary=pte before=1 prot=rw- touch=write huge=never
     """
+
+    WORDS = WORDS
 
     geometry: str = "x86-64"
     kind: str = "anonymous"
@@ -73,13 +70,6 @@ class Setting:
     prot: str = "rw-"
     touch: str = "write"
     huge: str = "never"
-
-    def values(self) -> dict[str, Any]:
-        """Name and value of each knob."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return line_of(self.values())
 
     @property
     def start(self) -> int:
@@ -94,17 +84,6 @@ class Setting:
     def geometry_name(self) -> str:
         """The geometry as the Config names it."""
         return next(name for name in GEOMETRIES if name.replace(" ", "-") == self.geometry)
-
-
-def parse(line: str) -> Setting:
-    """The setting of a line; what the line does not say is as usual.
-
-    Raises
-    ------
-    ValueError
-        In words that say what stands there, and what may.
-    """
-    return Setting(**read_line(line, Setting().values(), {}, WORDS))
 
 
 # ---------------------------------------------------------------- from a setting to pictures
@@ -145,6 +124,11 @@ def places(setting: Setting) -> Iterator[Place]:
         yield Place(f"{vaddr:#x}", f"{what}; VmPTE {_vm_pte(mm)} kB.", draw_tables(machine, vaddr=vaddr))
 
 
+def heading(setting: Setting) -> str:
+    """What the player shows, in words."""
+    return f"{setting.pages} pages, {setting.kind}, {setting.prot}, from {setting.start:#x}; {setting.geometry}"
+
+
 def _vm_pte(mm: MmStruct) -> int:
     return mm.pgtables_bytes >> 10
 
@@ -156,20 +140,8 @@ def _tables(new: int) -> str:
 # ---------------------------------------------------------------- the panel
 
 
-class MappingPanel(ipywidgets.VBox):  # type: ignore[misc]
+class MappingPanel(Panel):
     """Knobs, and the tables of the mapping that they choose.
-
-    Parameters
-    ----------
-    setting : str
-        A line as the panel shows it; what it does not say is as usual.
-    raise_errors : bool, optional
-        Raise what goes wrong, too, and not only say so in the panel. If not given: when pytest is running.
-
-    Raises
-    ------
-    ValueError
-        If the line is no setting.
 
     Examples
     --------
@@ -177,60 +149,10 @@ class MappingPanel(ipywidgets.VBox):  # type: ignore[misc]
     MappingPanel("geometry=x86-64 kind=anonymous pages=1 boundary=pte before=0 prot=rw- touch=write huge=never")
     """
 
-    def __init__(self, setting: str = "", *, raise_errors: bool | None = None) -> None:
-        self.setting = parse(setting)
-        self.raise_errors = raise_errors
-        self.places = Places(list(places(self.setting)), self._label(self.setting), -1)
-        self.knobs = Knobs(KNOBS, self.setting.values(), "the mapping, and how its pages are touched")
-        self.knobs.line = repr(self)
-        super().__init__([self.knobs, self.places])
-        self.knobs.observe(self._turned, "values")
-        self.knobs.observe(self._typed, "typed")
+    SETTING = Setting
+    KNOBS = KNOBS
+    TITLE = "the mapping, and how its pages are touched"
 
-    @staticmethod
-    def _label(setting: Setting) -> str:
-        return f"{setting.pages} pages, {setting.kind}, {setting.prot}, from {setting.start:#x}; {setting.geometry}"
-
-    def __repr__(self) -> str:
-        return f'MappingPanel("{self.setting}")'
-
-    def set(self, **values: Any) -> None:
-        """Turn knobs from Python: ``panel.set(pages=8, before=4)``."""
-        self.knobs.values = {**self.knobs.values, **values}
-
-    def _turned(self, change: Any) -> None:
-        self._try(lambda: self._take(parse(line_of(change["new"]))))
-
-    def _typed(self, change: Any) -> None:
-        if change["new"]:
-            text = change["new"].strip().removeprefix("MappingPanel(").removesuffix(")").strip("\"'")
-            self._try(lambda: self._take(parse(text)))
-
-    def _take(self, setting: Setting) -> None:
-        """Run a setting, and show it; if it fails, all stays as it was."""
-        if setting != self.setting:
-            self.places.fill(list(places(setting)), self._label(setting), -1)
-            self.setting = setting
-
-    def _try(self, action: Callable[[], None]) -> None:
-        """Do it, and let the knobs follow. What goes wrong is said in the panel; under test it is raised, too."""
-        try:
-            action()
-        except (ValueError, TypeError, MmvizError) as error:
-            self._follow(f"{error}")
-            if "PYTEST_CURRENT_TEST" in os.environ if self.raise_errors is None else self.raise_errors:
-                raise
-        else:
-            self._follow()
-
-    def _follow(self, problem: str = "") -> None:
-        """Knobs and line show the setting of the picture, whatever was asked for."""
-        self.knobs.values = self.setting.values()
-        self.knobs.typed, self.knobs.line, self.knobs.problem = "", repr(self), problem
-
-    def html(self) -> str:
-        """The panel for a page without a kernel: its setting in words, and the pictures."""
-        return f"<p><code>{escape(repr(self))}</code></p>{self.places.html()}"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return saved_too(super()._repr_mimebundle_(**kwargs), repr(self), self.html())
+    def shown(self, setting: Setting) -> Story:
+        """The mapping before its first page, and after each touch."""
+        return story_of(list(places(setting)), heading(setting), -1)

@@ -5,15 +5,12 @@ mapping), the slider is the same, and only its names are others.
 """
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import anywidget
+from typing import NamedTuple
 
 from ..draw.scene import Scene
 from .coding import Encoder
-from .stepper import Frame, Stepper, place, still
+from .player import Player, Story, place, still
 
 
 class Place(NamedTuple):
@@ -24,7 +21,20 @@ class Place(NamedTuple):
     scene: Scene
 
 
-class Places(Stepper):
+def story_of(places: Sequence[Place], label: str, at: int = 0) -> Story:
+    """Pictures for a player; what the arguments mean is said at `Places`."""
+    if not places:
+        raise ValueError("places must be one at least, got none")
+    encoder, last = Encoder(), len(places) - 1
+    for _, sentence, scene in places:
+        encoder.add(scene, sentence)
+    start = place(at, last)
+    data = encoder.finish() | {"label": label, "start": start, "places": [name for name, _, _ in places]}
+    stills = [still(places[i].scene, i, last, places[i].sentence) for i in sorted({0, last // 2, last})]
+    return Story(data, last, stills, places[start].scene)
+
+
+class Places(Player):
     """Pictures on a slider.
 
     Parameters
@@ -43,28 +53,7 @@ class Places(Stepper):
     """
 
     def __init__(self, places: Sequence[Place], label: str, at: int = 0) -> None:
-        anywidget.AnyWidget.__init__(self)
-        self.fill(places, label, at)
-
-    def fill(self, places: Sequence[Place], label: str, at: int = 0) -> None:
-        """Take other pictures; what stands on the screen changes with it."""
-        if not places:
-            raise ValueError("places must be one at least, got none")
-        encoder, stills, last = Encoder(), {}, len(places) - 1
-        for i, (_, sentence, scene) in enumerate(places):
-            encoder.add(scene, sentence)
-            if i in (0, last // 2, last):
-                stills[i] = still(Frame(i, None, sentence, scene), last)
-        start = place(at, last)
-        story = encoder.finish() | {"label": label, "start": start, "places": [name for name, _, _ in places]}
-        self._length, self._chosen, self._stills = last, False, stills
-        with self.hold_sync():
-            self.step = start
-            self.data = json.dumps(story, separators=(",", ":"), ensure_ascii=False)
+        super().__init__(story_of(places, label, at))
 
     def __repr__(self) -> str:
-        return f"Places({self._length + 1} pictures)"
-
-    def show(self, *args: Any, **kwargs: Any) -> None:
-        """Pictures that are no steps cannot be made of a recording."""
-        raise TypeError("this slider takes no recording; make a Stepper")
+        return f"Places({len(self) + 1} pictures)"

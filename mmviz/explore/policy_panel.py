@@ -14,7 +14,7 @@ A setting is one line of text. It names a machine, who asks (`cpu`, with `policy
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,7 +40,10 @@ from ..mm.watermark import is_highmem
 from ..mm.zonelist import MAX_NUMNODES
 from ..trace import Recording
 from .knobs import Menu, Slider
-from .panel import Panel, Shown, line_of, read_line, run_last
+from .panel import Panel, run_last
+from .player import Story
+from .setting import BaseSetting
+from .stepper import story_of
 
 STEPS = 80  # shown step by step, if more than one request is: what a saved output can hold
 RING = ((10, 20, 30, 20), (20, 10, 20, 30), (30, 20, 10, 20), (20, 30, 20, 10))
@@ -61,8 +64,10 @@ KNOBS = (
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(BaseSetting):
     """Where the knobs stand; `nodes` matters only with a policy."""
+
+    LIMITS, WORDS = LIMITS, WORDS
 
     machine: str = "two"
     cpu: int = 0
@@ -74,13 +79,6 @@ class Setting:
     call: str = "alloc_pages"
     full: str = "none"
     requests: int = 2
-
-    def values(self) -> dict[str, Any]:
-        """Name and value of each knob."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return line_of(self.values())
 
     @property
     def flags(self) -> str:
@@ -173,13 +171,6 @@ def _answer(machine: Machine, setting: Setting, pfn: int) -> str:
 class PolicyPanel(Panel):
     """Knobs for policy, flags and CPU, and the walk along the zonelists that follows.
 
-    Parameters
-    ----------
-    setting : str
-        A line as the panel shows it; what it does not say is as usual.
-    raise_errors : bool, optional
-        Raise what goes wrong, too, and not only say so in the panel. If not given: when pytest is running.
-
     Raises
     ------
     ValueError
@@ -192,17 +183,14 @@ class PolicyPanel(Panel):
     Requests 1 to 2 of 2: alloc_pages(GFP_NOWAIT, 0) on CPU 0: page 0x4c01 of N3/DMA32
     """
 
-    def __init__(self, setting: str = "", *, raise_errors: bool | None = None) -> None:
-        super().__init__(setting, KNOBS, "who asks, by which policy, for what", raise_errors)
+    SETTING = Setting
+    KNOBS = KNOBS
+    TITLE = "who asks, by which policy, for what"
 
-    def read(self, line: str) -> Setting:
-        """The setting of a line."""
-        return Setting(**read_line(line, Setting().values(), LIMITS, WORDS))
-
-    def shown(self, setting: Setting) -> Shown:
+    def shown(self, setting: Setting) -> Story:
         """The last requests of a setting."""
         recording, first = run(setting)
-        return Shown(recording, draw_zonelists, heading(setting, recording, first))
+        return story_of(recording, draw_zonelists, at=-1, label=heading(setting, recording, first))
 
     def coupled(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         """On another machine: the CPU, the nodes and the policy go back to usual, where it has none such."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,8 +23,10 @@ from ..mm.machine import Machine, set_current
 from ..trace import Recording
 from . import panel
 from .knobs import Menu, Number, Slider
-from .panel import Panel, Shown, line_of, read_line
-from .stepper import Draw, draw_of
+from .panel import Panel
+from .player import Story
+from .setting import BaseSetting
+from .stepper import Draw, draw_of, story_of
 
 STEPS = 160  # shown step by step, if more than one call is: what a saved output can hold
 ALLOCATORS = ("SLUB", "SLAB", "SLOB")
@@ -47,14 +49,16 @@ KNOBS = (
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(BaseSetting):
     """Where the knobs stand.
 
     Examples
     --------
-    >>> print(parse("slab=SLOB size=100"))
+    >>> print(Setting.parse("slab=SLOB size=100"))
     slab=SLOB mib=4 cpus=1 nodes=1 size=100 second=0 node=any cpu=0 objects=3 free=none free_cpu=0 seed=1 picture=cache
     """
+
+    LIMITS, WORDS = LIMITS, WORDS
 
     slab: str = "SLUB"
     mib: int = 4
@@ -82,22 +86,6 @@ class Setting:
     def nid(self) -> int:
         """The node that is asked for, or NUMA_NO_NODE."""
         return NUMA_NO_NODE if self.node == "any" else int(self.node)
-
-    def values(self) -> dict[str, Any]:
-        """Name and value of each knob."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return line_of(self.values())
-
-
-def parse(line: str) -> Setting:
-    """The setting of a line; what the line does not say is as usual. ValueError in words that say what may stand there.
-
-    >>> parse("size=100").size
-    100
-    """
-    return Setting(**read_line(line, Setting().values(), LIMITS, WORDS))
 
 
 # ---------------------------------------------------------------- from a setting to a recording
@@ -162,35 +150,20 @@ def picture_of(setting: Setting) -> Draw:
 class SlabPanel(Panel):
     """Knobs, and the stepper that follows them.
 
-    Parameters
-    ----------
-    setting : str
-        A line as the panel shows it; what it does not say is as usual.
-    raise_errors : bool, optional
-        Raise what goes wrong, too, and not only say so in the panel. If not given: when pytest is running.
-
-    Raises
-    ------
-    ValueError
-        If the line is no setting.
-
     Examples
     --------
     >>> SlabPanel("size=100").setting.size
     100
     """
 
-    def __init__(self, setting: str = "", *, raise_errors: bool | None = None) -> None:
-        super().__init__(setting, KNOBS, "the machine, and what is asked of it", raise_errors)
+    SETTING = Setting
+    KNOBS = KNOBS
+    TITLE = "the machine, and what is asked of it"
 
-    def read(self, line: str) -> Setting:
-        """The setting of a line."""
-        return parse(line)
-
-    def shown(self, setting: Setting) -> Shown:
+    def shown(self, setting: Setting) -> Story:
         """The last calls of a setting."""
         recording, first, count = run(setting)
-        return Shown(recording, picture_of(setting), heading(setting, recording, first, count))
+        return story_of(recording, picture_of(setting), at=-1, label=heading(setting, recording, first, count))
 
     def coupled(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         """Let a CPU or node that is chosen exist, and one that goes away ask no more."""

@@ -5,31 +5,22 @@
 draws the picture for every step there is, hands all of them to the browser at once, and is done: no kernel is asked
 while you step. `draw` is called as ``draw(state, step)``, with the state after the step; before the first step it is
 called with None for the step.
-
-The same data serves three places: live in JupyterLab (an anywidget), in a saved page or an offline deck (the player
-that `use()` brings), and as a film strip where no script may run. What a notebook keeps is the last two.
 """
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
-
-import anywidget
-import traitlets
 
 from ..draw.scene import Scene
 from ..kernel import gfp_name, source_url
 from ..mm.events import FreeAreaSearched, GuardChecked
 from ..narrate import ADDRESSES, sentence
-from . import page
 from .coding import CallLine, Encoder
-from .page import HERE, block, saved_too
+from .player import Player, Story, place, still
 
 PLACES = {"address", "start", "end", "floor", "ceiling", "page", "newpage", "vm_start", "vm_end"}
 MOST_STEPS = 2000
-MOST_BYTES = 38_500  # of the html as it stands in a notebook; the rest of 40 KB is for what is put around it
 START = "Before the first step."
 
 Draw = Callable[[Any, Any], Scene]
@@ -94,19 +85,7 @@ def in_words(name: str, value: int | str | None) -> str:
     return f"{value:#x}" if is_place else str(value)
 
 
-def still(frame: Frame, length: int) -> str:
-    """One picture of a film strip."""
-    return page.still(frame.scene, f"Step {frame.number} of {length}.", frame.sentence)
-
-
-def place(at: int, length: int) -> int:
-    """A step number 0 to `length`; negative ones count from the end."""
-    if not -length - 1 <= at <= length:
-        raise ValueError(f"step must be 0 to {length}, got {at}")
-    return at % (length + 1)
-
-
-class Stepper(anywidget.AnyWidget):
+class Stepper(Player):
     """A recording, one step at a time, forward and back.
 
     Parameters
@@ -131,57 +110,25 @@ class Stepper(anywidget.AnyWidget):
         it opens before the first step.
     """
 
-    _esm = HERE / "player.js"
-    _css = HERE / "player.css"
-    data = traitlets.Unicode().tag(sync=True)
-    step = traitlets.Int(0).tag(sync=True)
-
     def __init__(self, recording: Any, draw: Draw, at: int | None = None, label: str | None = None, *,
                  strip: Sequence[int] | None = None, say: Say | None = None) -> None:
-        super().__init__()
-        self.show(recording, draw, at, label, strip=strip, say=say)
+        super().__init__(story_of(recording, draw, at, label, strip=strip, say=say))
 
-    def show(self, recording: Any, draw: Draw, at: int | None = None, label: str | None = None, *,
-             strip: Sequence[int] | None = None, say: Say | None = None) -> None:
-        """Take another recording; what stands on the screen changes with it. Nothing changes if it cannot be drawn."""
-        length = _checked_length(recording)
-        wanted = [place(i, length) for i in (strip if strip is not None else (0, length // 2, -1))]
-        start = place(at or 0, length)
-        encoder, stills = Encoder(), {}
-        for frame in frames(recording, draw, say):
-            _add(encoder, frame)
-            if frame.number == start or not start:
-                key = frame.scene
-            if frame.number in wanted:
-                stills[frame.number] = still(frame, length)
-        story = encoder.finish() | {"label": label or "", "start": start}
-        self._length, self._chosen, self._stills, self.scene = length, strip is not None, stills, key
-        with self.hold_sync():
-            self.step = start
-            self.data = json.dumps(story, separators=(",", ":"), ensure_ascii=False)
 
-    def __len__(self) -> int:
-        return self._length
-
-    def __repr__(self) -> str:
-        return f"Stepper({self._length} step{'s' * (self._length != 1)})"
-
-    def on_pick(self, callback: Callable[[str, int], object]) -> None:
-        """Call ``callback(key, step)`` when a mark is clicked in the live widget."""
-        def heard(widget: Any, content: dict[str, Any], buffers: Any) -> None:
-            if "pick" in content:
-                callback(content["pick"]["key"], content["pick"]["step"])
-        self.on_msg(heard)
-
-    def html(self) -> str:
-        """The stepper for a page without a kernel: data, and a film strip as large as the output may be."""
-        stills = list(self._stills.values())
-        while not self._chosen and len(stills) > 1 and len(json.dumps(block(self.data, stills))) > MOST_BYTES:
-            del stills[len(stills) - 2]  # the middle goes first, then the start; the end stays
-        return block(self.data, stills)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return saved_too(super()._repr_mimebundle_(**kwargs), repr(self), self.html())
+def story_of(recording: Any, draw: Draw, at: int | None = None, label: str | None = None, *,
+             strip: Sequence[int] | None = None, say: Say | None = None) -> Story:
+    """Every step of a recording with its picture, for a player; what the arguments mean is said at `Stepper`."""
+    last = _checked_length(recording)
+    wanted = [place(i, last) for i in (strip if strip is not None else (0, last // 2, -1))]
+    start = place(at or 0, last)
+    encoder, stills = Encoder(), []
+    for frame in frames(recording, draw, say):
+        _add(encoder, frame)
+        if frame.number == start or not start:
+            key = frame.scene
+        if frame.number in wanted:
+            stills.append(still(frame.scene, frame.number, last, frame.sentence))
+    return Story(encoder.finish() | {"label": label or "", "start": start}, last, stills, key, strip is not None)
 
 
 def _checked_length(recording: Any) -> int:

@@ -1,6 +1,5 @@
 """From a key or a move of the slider to the new picture, in JupyterLab; and from a knob, by way of Python. Printed."""
 
-import nbformat
 import pytest
 
 SETUP = """import mmviz as mv
@@ -12,6 +11,7 @@ with mv.record(machine) as rec:
 mv.Stepper(rec, mv.draw_free_area)"""
 PANEL = "mv.BuddyPanel()"
 PAIR = "mv.Compare('grouping')"
+CELLS = (SETUP, PANEL, PAIR)
 # `act(i)` makes an input event; the time runs until the frame after the change of `watched` has been painted.
 MEASURE = """async ([number, count, act]) => {
     const root = document.querySelectorAll('.jp-CodeCell')[number], player = root.querySelector('.mmviz-player');
@@ -39,11 +39,8 @@ KNOB = """const order = root.querySelector('.mmviz-knobs input[aria-label=order]
 
 
 @pytest.fixture
-def page(lessons, notebook):
-    saved = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (SETUP, PANEL, PAIR)])
-    saved.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(saved, lessons / "bench.ipynb")
-    page = notebook("bench.ipynb")
+def page(unrun, notebook):
+    page = notebook(unrun)
     for cell in (1, 2):
         page.evaluate(f"() => jupyterapp.shell.currentWidget.content.scrollToItem({cell})")
         page.wait_for_function(f"() => document.querySelectorAll('.mmviz-player').length > {cell}")

@@ -11,7 +11,7 @@ def fixtures():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return {name: getattr(module, name) for name in
-            ("browser", "lab", "lessons", "new_page", "notebook", "pytest_runtest_makereport")}
+            ("browser", "lab", "lessons", "new_page", "notebook", "unrun", "pytest_runtest_makereport")}
 
 
 globals().update(fixtures())

@@ -11,11 +11,13 @@ import time
 import urllib.request
 
 import nbconvert
+import nbformat
 import pytest
 from playwright import sync_api
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TOKEN = "test"
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -118,7 +120,7 @@ def new_page(browser, request, tmp_path):
     pages, errors = [], []
 
     def open_page(**options):
-        page = browser.new_context(viewport={"width": 1300, "height": 1000}, **options).new_page()
+        page = browser.new_context(**{"viewport": {"width": 1300, "height": 1000}} | options).new_page()
         page.context.route("**/*", lambda route: route.continue_() if is_local(route) else route.abort())
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -149,15 +151,43 @@ def is_error(message):
 def notebook(lab, new_page):
     """notebook(name): the notebook in JupyterLab after all its cells ran; with run=False as a fresh clone shows it."""
 
-    def open_notebook(name, run=True):
-        page = new_page()
-        page.goto(f"{lab}/lab/tree/notebooks/{name}?token={TOKEN}&reset")
+    def open_notebook(name, run=True, view="lab", **options):
+        page = new_page(**options)
+        page.goto(f"{lab}/{view}/tree/notebooks/{name}?token={TOKEN}&reset")
         page.wait_for_function(OPENED)
         if run:
             assert page.evaluate(RUN_ALL) == []
         return page
 
     return open_notebook
+
+
+@pytest.fixture(scope="module")
+def unrun(lessons, request):
+    """The name of a small notebook among the lessons: the CELLS of the test module, not run."""
+    cells = [nbformat.v4.new_code_cell(source) for source in request.module.CELLS]
+    name = f"{request.module.__name__.split('.')[-1]}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNELSPEC}), lessons / name)
+    return name
+
+
+@pytest.fixture(scope="module")
+def trial(unrun, lessons):
+    """The same notebook, with its outputs saved as the lessons save theirs."""
+    subprocess.run([sys.executable, lessons / "_run.py", lessons / unrun], check=True)
+    return unrun
+
+
+@pytest.fixture
+def page(trial, notebook):
+    """The small notebook in JupyterLab, after all its cells ran."""
+    return notebook(trial)
+
+
+def code_cell(page, number):
+    """A code cell, scrolled into view: JupyterLab builds only those."""
+    page.evaluate("number => jupyterapp.shell.currentWidget.content.scrollToItem(number, 'start')", number)
+    return page.locator(".jp-CodeCell").nth(number)
 
 
 def export(source, folder):

@@ -1,8 +1,8 @@
 """What a screen reader finds in every kind of widget: controls have names, pictures have words; motion can be off."""
 
-import nbformat
-import pytest
 from playwright.sync_api import expect
+
+from .conftest import code_cell
 
 RECORDED = """import mmviz as mv
 
@@ -18,25 +18,16 @@ WIDGETS = {
     "MappingPanel": "mv.MappingPanel()", "GupPanel": "mv.GupPanel()", "KmapPanel": "mv.KmapPanel()",
     "SlabPanel": "mv.SlabPanel()",
 }
+CELLS = WIDGETS.values()
 CONTROLS = ("button", "radio", "slider", "combobox", "spinbutton", "textbox", "img", "checkbox", "group", "toolbar")
 NAMELESS = """root => [...root.querySelectorAll('button, input, select')].filter(one => one.offsetParent
     && !one.getAttribute('aria-label') && !one.labels?.length && !one.textContent.trim()).map(one => one.outerHTML)"""
 
 
-@pytest.fixture(scope="module")
-def trial(lessons):
-    cells = [nbformat.v4.new_code_cell(source) for source in WIDGETS.values()]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(notebook, lessons / "accessible.ipynb")
-    return "accessible.ipynb"
-
-
-def test_every_kind_of_widget_can_be_read(trial, notebook, tmp_path):
-    page = notebook(trial)
+def test_every_kind_of_widget_can_be_read(unrun, notebook):
+    page = notebook(unrun)
     for number, kind in enumerate(WIDGETS):
-        page.evaluate("number => jupyterapp.shell.currentWidget.content.scrollToItem(number, 'start')", number)
-        shown = page.locator(".jp-CodeCell").nth(number).locator(".jp-OutputArea")
+        shown = code_cell(page, number).locator(".jp-OutputArea")
         expect(shown.locator("svg[role=img]").first).to_be_visible()
         tree = shown.aria_snapshot()
         unnamed = [row for row in tree.splitlines() if row.strip(" -:") in CONTROLS]
@@ -48,17 +39,10 @@ def test_every_kind_of_widget_can_be_read(trial, notebook, tmp_path):
             assert shown.locator(".mmviz-picture[tabindex='0']").count() >= 1, kind
 
 
-def test_at_twice_the_size_nothing_is_lost(trial, new_page, lab):
+def test_at_twice_the_size_nothing_is_lost(unrun, notebook):
     """200 % zoom of a 1300 pixel screen: 650 pixels are left; the picture scrolls in its frame, controls wrap."""
-    page = new_page(device_scale_factor=2)
-    page.set_viewport_size({"width": 650, "height": 500})
-    page.goto(f"{lab}/doc/tree/notebooks/{trial}?token=test")
-    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext")
-    page.evaluate("""async () => { const widget = jupyterapp.shell.currentWidget;
-        await widget.context.ready; await widget.sessionContext.ready; await widget.sessionContext.session.kernel.info;
-        await jupyterapp.commands.execute('notebook:run-all-cells'); }""")
-    page.evaluate("jupyterapp.shell.currentWidget.content.scrollToItem(0, 'start')")
-    player = page.locator(".mmviz-player").first
+    page = notebook(unrun, view="doc", device_scale_factor=2, viewport={"width": 650, "height": 500})
+    player = code_cell(page, 0).locator(".mmviz-player")
     expect(player).to_be_visible()
     for name in ("first step", "one step back", "next step", "last step", "next decision"):
         box = player.get_by_role("button", name=name).bounding_box()
@@ -67,15 +51,9 @@ def test_at_twice_the_size_nothing_is_lost(trial, new_page, lab):
     assert frame.evaluate("one => one.scrollWidth > one.clientWidth && getComputedStyle(one).overflowX === 'auto'")
 
 
-def test_who_wants_no_motion_gets_none(trial, new_page, lab):
-    page = new_page(reduced_motion="reduce")
-    page.goto(f"{lab}/lab/tree/notebooks/{trial}?token=test&reset")
-    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext")
-    page.evaluate("""async () => { const widget = jupyterapp.shell.currentWidget;
-        await widget.context.ready; await widget.sessionContext.ready; await widget.sessionContext.session.kernel.info;
-        await jupyterapp.commands.execute('notebook:run-all-cells'); }""")
-    page.evaluate("jupyterapp.shell.currentWidget.content.scrollToItem(0, 'start')")
-    player = page.locator(".mmviz-player").first
+def test_who_wants_no_motion_gets_none(unrun, notebook):
+    page = notebook(unrun, reduced_motion="reduce")
+    player = code_cell(page, 0).locator(".mmviz-player")
     player.locator(".mmviz-picture").focus()
     page.keyboard.press("ArrowRight")
     expect(player).to_have_attribute("data-step", "1")

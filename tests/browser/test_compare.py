@@ -2,25 +2,11 @@
 
 import re
 
-import nbclient
-import nbformat
-import pytest
 from playwright.sync_api import expect
 
-NAME = "compare.ipynb"
+from .conftest import code_cell
 
-
-@pytest.fixture(scope="module")
-def trial(lessons):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in
-                                               ("import mmviz as mv\n\nmv.use()", 'mv.Compare("tail_rule")')])
-    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbclient.NotebookClient(notebook, resources={"metadata": {"path": lessons}}).execute()
-    for output in (output for cell in notebook.cells for output in cell.outputs):
-        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, lessons / NAME)
-    return NAME
+CELLS = ["import mmviz as mv\n\nmv.use()", 'mv.Compare("tail_rule")']
 
 
 def step_through(page, player):
@@ -40,11 +26,8 @@ def step_through(page, player):
     expect(player.locator(".mmviz-picture")).to_have_accessible_name(re.compile("Head or tail: .*Head only: "))
 
 
-def test_in_jupyterlab(trial, notebook, tmp_path):
-    page = notebook(trial)
-    page.evaluate("jupyterapp.shell.currentWidget.content.scrollToItem(1, 'start')")
-    player = page.locator(".jp-CodeCell").nth(1).locator(".mmviz-player")
-    step_through(page, player)
+def test_in_jupyterlab(page, tmp_path):
+    step_through(page, code_cell(page, 1).locator(".mmviz-player"))
     page.screenshot(path=(shot := tmp_path / "compare.png"))
     print(shot)
 

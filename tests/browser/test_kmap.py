@@ -1,12 +1,12 @@
 """The panel and the questions of the windows to high memory, in a real JupyterLab, by keyboard; and saved."""
 import re
 
-import nbclient
-import nbformat
 import pytest
 from playwright.sync_api import expect
 
 from mmviz.explore.quiz import Quiz
+
+from .conftest import code_cell
 
 CELLS = [
     "import mmviz as mv\n\nmv.use()",
@@ -14,33 +14,10 @@ CELLS = [
     'mv.Quiz("kmap_slot", seed=2)',
     'mv.Quiz("kmap_nested", seed=1)',
 ]
-NAME = "kmap.ipynb"
-
-
-@pytest.fixture(scope="module")
-def trial(lessons):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
-    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbclient.NotebookClient(notebook, resources={"metadata": {"path": lessons}}).execute()
-    for output in (output for cell in notebook.cells for output in cell.outputs):
-        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, lessons / NAME)
-    return NAME
-
-
-@pytest.fixture
-def page(trial, notebook):
-    return notebook(trial)
-
-
-def cell(page, number):
-    page.evaluate("number => jupyterapp.shell.currentWidget.content.scrollToItem(number, 'start')", number)
-    return page.locator(".jp-CodeCell").nth(number)
 
 
 def test_the_panel_by_keyboard(page, tmp_path):
-    panel = cell(page, 1)
+    panel = code_cell(page, 1)
     shown = panel.locator(".mmviz-player")
     expect(shown.locator(".mmviz-title")).to_have_text("Calls 1 to 6 of 6: 4 slots, 6 high pages")
     slots = panel.get_by_role("slider", name="slots")
@@ -67,7 +44,7 @@ def test_the_panel_by_keyboard(page, tmp_path):
 @pytest.mark.parametrize("number, kind, seed", [(2, "kmap_slot", 2), (3, "kmap_nested", 1)])
 def test_a_question_by_keyboard(page, number, kind, seed, tmp_path):
     question = Quiz(kind, seed=seed).question
-    shown = cell(page, number).locator(".mmviz-quiz")
+    shown = code_cell(page, number).locator(".mmviz-quiz")
     expect(shown.get_by_role("group")).to_have_accessible_name(question.text)
     shown.get_by_role("radio").first.focus()
     page.keyboard.press("Space")
@@ -83,7 +60,7 @@ def test_a_question_by_keyboard(page, number, kind, seed, tmp_path):
 
 def test_a_slot_can_be_clicked(page):
     question = Quiz("kmap_slot", seed=2).question
-    shown = cell(page, 2).locator(".mmviz-quiz")
+    shown = code_cell(page, 2).locator(".mmviz-quiz")
     shown.locator(f"[data-key='slot {question.right}']").first.click()
     expect(shown.get_by_role("radio", name=f"slot {question.right}")).to_be_checked()
 

@@ -2,12 +2,12 @@
 
 import re
 
-import nbclient
-import nbformat
 import pytest
 from playwright.sync_api import expect
 
 import mmviz as mv
+
+from .conftest import code_cell
 
 CELLS = [
     "import mmviz as mv\n\nmv.use()",
@@ -16,7 +16,6 @@ CELLS = [
     "stepper",
     'panel = mv.BuddyPanel("mib=64 order=3 requests=1")\npanel',
 ]
-NAME = "try.ipynb"
 
 
 def last_step():
@@ -31,32 +30,8 @@ LAST = last_step()
 CONTROLS = ("button", "slider", "img", "link", "toolbar", "combobox", "spinbutton", "textbox", "group")
 
 
-@pytest.fixture(scope="module")
-def trial(lessons):
-    """A small notebook among the lessons, with its outputs saved as the lessons save theirs."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
-    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbclient.NotebookClient(notebook, resources={"metadata": {"path": lessons}}).execute()
-    for output in (output for cell in notebook.cells for output in cell.outputs):
-        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, lessons / NAME)
-    return NAME
-
-
-@pytest.fixture
-def page(trial, notebook):
-    return notebook(trial)
-
-
-def cell(page, number):
-    """A code cell, scrolled into view: JupyterLab builds only those."""
-    page.evaluate("number => jupyterapp.shell.currentWidget.content.scrollToItem(number, 'start')", number)
-    return page.locator(".jp-CodeCell").nth(number)
-
-
 def player(page, number):
-    return cell(page, number).locator(".mmviz-player")
+    return code_cell(page, number).locator(".mmviz-player")
 
 
 def at(player, step):
@@ -118,7 +93,7 @@ def test_the_same_stepper_twice(page):
 
 
 def test_a_knob_changes_the_picture(page):
-    panel, shown = cell(page, 4), player(page, 4)
+    panel, shown = code_cell(page, 4), player(page, 4)
     at(shown, LAST)
     before = marks(shown)
     order = panel.get_by_role("slider", name="order")
@@ -138,7 +113,7 @@ def test_a_knob_changes_the_picture(page):
 
 
 def test_a_wrong_line_is_answered_in_words(page):
-    panel = cell(page, 4)
+    panel = code_cell(page, 4)
     line = panel.get_by_role("textbox", name="this setting as text")
     for _ in range(2):  # the same mistake again is answered again
         line.fill("order=12")
@@ -153,10 +128,10 @@ def test_a_wrong_line_is_answered_in_words(page):
 
 def test_every_control_has_a_name(page):
     for number in (2, 4):
-        tree = cell(page, number).locator(".jp-OutputArea").aria_snapshot()
+        tree = code_cell(page, number).locator(".jp-OutputArea").aria_snapshot()
         nameless = [row for row in tree.splitlines() if row.strip(" -:") in CONTROLS]
         assert nameless == [], tree
-    assert cell(page, 4).locator(".jp-OutputArea").get_by_role("slider").count() == 7
+    assert code_cell(page, 4).locator(".jp-OutputArea").get_by_role("slider").count() == 7
 
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
@@ -178,10 +153,10 @@ def test_a_fresh_clone_shows_the_film(trial, notebook):
     """Not yet run, not trusted: pictures with their words, and no complaint about a missing model."""
     page = notebook(trial, run=False)
     for number in (2, 3, 4):
-        film = cell(page, number).locator(".jp-OutputArea")
+        film = code_cell(page, number).locator(".jp-OutputArea")
         expect(film.locator("img").first).to_have_attribute("alt", re.compile("free lists of zone DMA32"))
         expect(film).not_to_contain_text("model not found")
-    expect(cell(page, 4).locator(".jp-OutputArea")).to_contain_text('BuddyPanel("mib=64 order=3')
+    expect(code_cell(page, 4).locator(".jp-OutputArea")).to_contain_text('BuddyPanel("mib=64 order=3')
 
 
 def test_saved_it_steps_without_a_kernel(trial, static_page):

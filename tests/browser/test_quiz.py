@@ -2,12 +2,12 @@
 
 import re
 
-import nbclient
-import nbformat
 import pytest
 from playwright.sync_api import expect
 
 from mmviz.explore.quiz import Quiz
+
+from .conftest import code_cell
 
 CELLS = [
     "import mmviz as mv\nfrom mmviz.explore.quiz import Quiz\n\nmv.use()",
@@ -17,32 +17,11 @@ CELLS = [
     "pile.answer(pile.question.right)",
     'cut = Quiz("half_back", seed=1)\ncut',
 ]
-NAME = "quiz.ipynb"
 CONTROLS = ("button", "radio", "img", "textbox", "group")
 
 
-@pytest.fixture(scope="module")
-def trial(lessons):
-    """A small notebook among the lessons, with its outputs saved as the lessons save theirs."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
-    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbclient.NotebookClient(notebook, resources={"metadata": {"path": lessons}}).execute()
-    for output in (output for cell in notebook.cells for output in cell.outputs):
-        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, lessons / NAME)
-    return NAME
-
-
-@pytest.fixture
-def page(trial, notebook):
-    return notebook(trial)
-
-
 def quiz(page, number):
-    """The quiz of a code cell, scrolled into view: JupyterLab builds only those."""
-    page.evaluate("number => jupyterapp.shell.currentWidget.content.scrollToItem(number, 'start')", number)
-    return page.locator(".jp-CodeCell").nth(number).locator(".mmviz-quiz")
+    return code_cell(page, number).locator(".mmviz-quiz")
 
 
 def test_by_mouse(page, tmp_path):

@@ -2,49 +2,25 @@
 
 import re
 
-import nbclient
-import nbformat
-import pytest
 from playwright.sync_api import expect
 
 from mmviz.explore.quiz import Quiz
+
+from .conftest import code_cell
 
 CELLS = [
     "import mmviz as mv\n\nmv.use()",
     'mv.SlabPanel("size=256 objects=3")',
     'mv.Quiz("object_next", seed=3)',
     'def work(slab):\n    with mv.record(mv.toy(4, config=mv.Config(slab=slab))) as recording:\n'
-    '        for size in (256, 100, 64):\n            mv.kmalloc(recording.live, size, mv.GFP_KERNEL)\n'
+    '        for size in (256, 100):\n            mv.kmalloc(recording.live, size, mv.GFP_KERNEL)\n'
     '    return recording\n'
     'mv.Compare(work("SLUB"), work("SLAB"), mv.draw_slab, names=("SLUB", "SLAB"), by="request")',
 ]
-NAME = "slab.ipynb"
-
-
-@pytest.fixture(scope="module")
-def trial(lessons):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
-    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbclient.NotebookClient(notebook, resources={"metadata": {"path": lessons}}).execute()
-    for output in (output for cell in notebook.cells for output in cell.outputs):
-        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, lessons / NAME)
-    return NAME
-
-
-@pytest.fixture
-def page(trial, notebook):
-    return notebook(trial)
-
-
-def cell(page, number):
-    page.evaluate("number => jupyterapp.shell.currentWidget.content.scrollToItem(number, 'start')", number)
-    return page.locator(".jp-CodeCell").nth(number)
 
 
 def test_the_panel_by_keyboard(page, tmp_path):
-    panel = cell(page, 1)
+    panel = code_cell(page, 1)
     shown = panel.locator(".mmviz-player")
     heading = shown.locator(".mmviz-title")
     expect(heading).to_contain_text("At the end SLUB holds 1 page; 768 of 4,096 bytes are in objects")
@@ -74,7 +50,7 @@ def test_the_panel_by_keyboard(page, tmp_path):
 
 
 def test_the_quiz_by_keyboard_and_by_a_click_on_the_object(page, tmp_path):
-    shown, same = cell(page, 2).locator(".mmviz-quiz"), Quiz("object_next", seed=3).question
+    shown, same = code_cell(page, 2).locator(".mmviz-quiz"), Quiz("object_next", seed=3).question
     right = same.options[same.right_place]
     expect(shown.get_by_role("group")).to_have_accessible_name(same.text)
     key = next(key for key, value in same.marks.items() if value == right.value)
@@ -90,11 +66,11 @@ def test_the_quiz_by_keyboard_and_by_a_click_on_the_object(page, tmp_path):
 
 
 def test_two_allocators_under_one_slider(page, tmp_path):
-    shown = cell(page, 3).locator(".mmviz-player")
+    shown = code_cell(page, 3).locator(".mmviz-player")
     shown.get_by_role("img").first.focus()
     page.keyboard.press("End")
-    expect(shown).to_have_attribute("data-step", "3")
-    expect(shown.locator(".mmviz-say")).to_contain_text("SLUB: The request for 64 bytes gets 0x")
-    expect(shown.locator(".mmviz-say")).to_contain_text("SLAB: The request for 64 bytes gets 0x")
+    expect(shown).to_have_attribute("data-step", "2")
+    expect(shown.locator(".mmviz-say")).to_contain_text("SLUB: The request for 100 bytes gets 0x")
+    expect(shown.locator(".mmviz-say")).to_contain_text("SLAB: The request for 100 bytes gets 0x")
     page.screenshot(path=(shot := tmp_path / "compare.png"))
     print(shot)

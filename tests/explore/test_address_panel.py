@@ -61,8 +61,3 @@ def test_as_many_as_allowed_fit_in_an_output(machine):
 def test_none_and_too_many_are_refused(machine, addresses):
     with pytest.raises(ValueError, match=f"addresses must be 1 to {MOST}, got"):
         AddressPanel(machine, addresses)
-
-
-def test_it_takes_no_recording(machine):
-    with pytest.raises(TypeError, match="make a Stepper"):
-        AddressPanel(machine).show([], None)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mmviz.errors import KernelBug
 from mmviz.explore import buddy_panel
-from mmviz.explore.buddy_panel import LIMITS, STEPS, WORDS, BuddyPanel, Setting, count_steps, parse, run
+from mmviz.explore.buddy_panel import LIMITS, STEPS, WORDS, BuddyPanel, Setting, count_steps, run
 from mmviz.mm.events import MmPageAlloc, MmPageFree
 
 USUAL = "mib=64 order=0 gfp=GFP_KERNEL cpu=0 cpus=1 requests=3 frees=0 batch=auto seed=1"
@@ -32,12 +32,12 @@ def some_settings(draw):
 
 @given(some_settings())
 def test_the_text_of_a_setting_is_the_setting(setting):
-    assert parse(str(setting)) == setting
+    assert Setting.parse(str(setting)) == setting
 
 
 def test_what_is_not_said_is_as_usual():
-    assert str(parse("")) == USUAL
-    assert parse("order=3 mib=4") == Setting(mib=4, order=3)
+    assert str(Setting.parse("")) == USUAL
+    assert Setting.parse("order=3 mib=4") == Setting(mib=4, order=3)
 
 
 @pytest.mark.parametrize("line, words", [
@@ -71,14 +71,14 @@ def test_every_setting_runs_and_fits(setting):
 
 
 def test_the_last_request_is_the_one_of_the_knobs():
-    recording, _ = run(parse("order=2 gfp=GFP_ATOMIC requests=9 frees=90"))
+    recording, _ = run(Setting.parse("order=2 gfp=GFP_ATOMIC requests=9 frees=90"))
     last = recording[len(recording) - 1].event
     assert isinstance(last, MmPageAlloc) and last.order == 2
 
 
 def test_frees_are_drawn_by_the_seed():
     """The numbers of random.Random are the same in every Python; so is what stands here."""
-    recording, first = run(parse("requests=12 frees=50 order=4 seed=7"))
+    recording, first = run(Setting.parse("requests=12 frees=50 order=4 seed=7"))
     events = [step.event for step in recording.select(MmPageAlloc, MmPageFree)]
     done = [f"{type(event).__name__} {event.pfn:#x}" for event in events]
     took, freed = "MmPageAlloc 0x4c00", "MmPageFree 0x4c00"

@@ -45,7 +45,7 @@ def test_it_goes_as_far_as_pages_may_be_taken(setting):
 
 @given(some_settings())
 def test_the_text_of_a_setting_is_the_setting(setting):
-    assert GupPanel.read(None, str(setting)) == setting
+    assert Setting.parse(str(setting)) == setting
 
 
 @pytest.mark.parametrize("line, answer", [

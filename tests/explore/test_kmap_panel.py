@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmviz.explore.kmap_panel import LIMITS, PICTURES, SLOTS, KmapPanel, Setting, Work, parse, run
+from mmviz.explore.kmap_panel import LIMITS, PICTURES, SLOTS, KmapPanel, Setting, Work, run
 from mmviz.explore.panel import count_steps
 from mmviz.mm import highmem_events as ev
 from mmviz.mm.boot_32 import kmap_toy
@@ -26,7 +26,7 @@ def some_settings(draw):
 
 @given(some_settings())
 def test_the_text_of_a_setting_is_the_setting(setting):
-    assert parse(str(setting)) == setting
+    assert Setting.parse(str(setting)) == setting
 
 
 @pytest.mark.parametrize("line, words", [
@@ -53,7 +53,7 @@ def test_every_setting_runs(setting):
 
 
 def test_who_sleeps_is_served_after_a_wake_up():
-    work = Work(parse("slots=4 pages=8 calls=80 gives=20"), kmap_toy(4))
+    work = Work(Setting.parse("slots=4 pages=8 calls=80 gives=20"), kmap_toy(4))
     heard = []
     with work.machine.trace.listen(heard.append):
         for _ in work.calls():
@@ -65,7 +65,7 @@ def test_who_sleeps_is_served_after_a_wake_up():
 
 
 def test_atomic_calls_use_all_cpus():
-    work = Work(parse("cpus=3 atomic=60 calls=120 gives=30"), kmap_toy(4, 3))
+    work = Work(Setting.parse("cpus=3 atomic=60 calls=120 gives=30"), kmap_toy(4, 3))
     heard = []
     with work.machine.trace.listen(heard.append):
         for _ in work.calls():

@@ -4,18 +4,18 @@ from itertools import product
 
 import pytest
 
-from mmviz.explore.mapping_panel import BOUNDARIES, KINDS, PROTS, WORDS, MappingPanel, Setting, parse, places
+from mmviz.explore.mapping_panel import BOUNDARIES, KINDS, PROTS, WORDS, MappingPanel, Setting, places
 
 
 def last(line):
-    return list(places(parse(line)))[-1].sentence
+    return list(places(Setting.parse(line)))[-1].sentence
 
 
 @pytest.mark.parametrize("values", list(product(WORDS["geometry"], KINDS, PROTS, BOUNDARIES))[::7], ids=str)
 def test_every_setting_runs_and_its_text_is_the_setting(values):
     geometry, kind, prot, boundary = values
     setting = Setting(geometry=geometry, kind=kind, prot=prot, boundary=boundary, pages=2)
-    assert parse(str(setting)) == setting
+    assert Setting.parse(str(setting)) == setting
     shown = list(places(setting))
     assert shown[0].name == "mmap" and all(place.sentence.endswith("kB.") for place in shown)
 
@@ -53,10 +53,10 @@ def test_a_wrong_line_is_refused_in_clear_words(line, words):
 
 def test_knobs_and_line_follow():
     panel = MappingPanel("pages=2")
-    before = panel.places.data
+    before = panel.stepper.data
     panel.set(pages=8, before=4)
     assert panel.setting.pages == 8 and "pages=8 boundary=pte before=4" in panel.knobs.line
-    assert panel.places.data != before
+    assert panel.stepper.data != before
     panel.knobs.typed = 'MappingPanel("pages=3")'
     assert panel.setting == Setting(pages=3) and panel.knobs.values["pages"] == 3 and panel.knobs.typed == ""
 

@@ -36,7 +36,7 @@ def makes_sense(setting):
 
 def served(line):
     """Nodes and zones that served the requests of a setting; None for a request that got nothing."""
-    setting = PolicyPanel().read(line)
+    setting = Setting.parse(line)
     with record(machine_of(setting)) as recording:
         for _ in work(recording.live, setting):
             pass
@@ -85,7 +85,7 @@ def test_a_setting_runs_if_it_makes_sense_and_is_refused_if_not(setting):
 
 @given(some_settings())
 def test_the_text_of_a_setting_is_the_setting(setting):
-    assert PolicyPanel.read(None, str(setting)) == setting
+    assert Setting.parse(str(setting)) == setting
 
 
 def test_a_full_node_is_at_its_mark():

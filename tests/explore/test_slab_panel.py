@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mmviz.draw.slab_reading import slab_usage
 from mmviz.errors import KernelBug
 from mmviz.explore import slab_panel
-from mmviz.explore.slab_panel import LIMITS, STEPS, WORDS, Setting, SlabPanel, count_steps, parse, run
+from mmviz.explore.slab_panel import LIMITS, STEPS, WORDS, Setting, SlabPanel, count_steps, run
 
 USUAL = ("slab=SLUB mib=4 cpus=1 nodes=1 size=64 second=0 node=any cpu=0 objects=3 free=none free_cpu=0 seed=1 "
          "picture=cache")
@@ -34,11 +34,11 @@ def some_settings(draw):
 
 @given(some_settings())
 def test_the_text_of_a_setting_is_the_setting(setting):
-    assert parse(str(setting)) == setting
+    assert Setting.parse(str(setting)) == setting
 
 
 def test_what_is_not_said_is_as_usual():
-    assert str(parse("")) == USUAL
+    assert str(Setting.parse("")) == USUAL
 
 
 @pytest.mark.parametrize("line, words", [
@@ -74,18 +74,18 @@ def test_every_setting_runs_and_fits(setting):
 
 @pytest.mark.parametrize("objects, held", [(240, 15), (241, 7)])
 def test_the_first_page_comes_back_at_241_objects(objects, held):
-    recording, _, _ = run(parse(f"size=256 objects={objects} free=all"))
+    recording, _, _ = run(Setting.parse(f"size=256 objects={objects} free=all"))
     assert slab_usage(recording.live) == (held, 0)
 
 
 @pytest.mark.parametrize("slab, pages, used", [("SLUB", 1, 3 * 128), ("SLAB", 1, 3 * 128), ("SLOB", 1, 3 * 100)])
 def test_the_same_requests_of_three_allocators(slab, pages, used):
-    recording, _, _ = run(parse(f"slab={slab} size=100"))
+    recording, _, _ = run(Setting.parse(f"slab={slab} size=100"))
     assert slab_usage(recording.live) == (pages, used)
 
 
 def test_two_sizes_take_turns_and_frees_have_an_order():
-    recording, _, count = run(parse("size=64 second=1000 objects=6 free=every_other seed=3"))
+    recording, _, count = run(Setting.parse("size=64 second=1000 objects=6 free=every_other seed=3"))
     named = [(type(step.event).__name__, step.event.ptr) for step in recording
              if type(step.event).__name__ in ("Kmalloc", "KmallocNode", "Kfree")]
     assert count == 9 and [name for name, _ in named].count("Kfree") == 3

@@ -12,7 +12,8 @@ from mmviz.kernel import MAX_ORDER, NR_FREE_PAGES, WMARK_HIGH
 from mmviz.mm.boot import boot
 from mmviz.mm.events import WatermarkChecked
 from mmviz.mm.zone import add_to_free_area, del_page_from_free_area, pcp_list_add_tail, set_pcppage_migratetype
-from mmviz.trace import record
+from mmviz.narrate import sentence
+from mmviz.trace import EVENTS, record
 
 LETTERS = "UMRHCI"
 BLOCKS = re.compile(r"(\d+):([UMRHCI])\[([^\]]*)\]")
@@ -113,6 +114,44 @@ def watermark_min():
         return [step.event.min for step in recording.select(WatermarkChecked)]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def shows():
+    """shows(recording, kind): whether changes of a kind show in the state; some write what stands there already.
+
+    If they did not, nobody would see that a primitive says nothing.
+    """
+
+    def look(recording, kind):
+        numbers = [step.number for step in recording.select(kind)]
+        return any(recording.at(number) != recording.at(number + 1) for number in numbers)
+
+    return look
+
+
+@pytest.fixture(scope="session")
+def leaves():
+    """leaves(ev): the events of a module that are said, and not only a base of others."""
+
+    def find(module):
+        return {kind for kind in EVENTS.values() if kind.__module__ == module.__name__ and not kind.__subclasses__()}
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def all_is_said(leaves):
+    """all_is_said(recording, ev): it rebuilds its machine, and every event of a module is in it, with a sentence."""
+
+    def check(recording, module):
+        assert recording.at(len(recording)) == recording.live
+        said = {type(step.event): sentence(step.event, recording.live.config) for step in recording
+                if type(step.event) in leaves(module)}
+        assert set(said) == leaves(module)
+        assert all(text.endswith(".") and "{" not in text for text in said.values())
+
+    return check
 
 
 @pytest.fixture(scope="session")
