@@ -34,6 +34,12 @@ function sentence(text) {
   return text.split(/([\w/]+\.[ch]:\w+)/).map((part, i) => (i % 2 ? make("code", {}, part) : part));
 }
 
+// The reasons stand at the options, for the eye; a screen reader hears the two that count with the verdict.
+function spoken({ options }, { chosen, right, reasons }) {
+  const mine = chosen === null || chosen === right ? "" : ` ${options[chosen]}: ${reasons[chosen]}.`;
+  return make("span", { class: "mmviz-spoken" }, `${mine} ${options[right]}: ${reasons[right]}.`);
+}
+
 function ask(root, model) {
   const asked = JSON.parse(model.get("asked")), view = number();
   const options = asked.options.map((label, i) => option(label, i, `mmviz-quiz-${view}`));
@@ -77,7 +83,7 @@ function ask(root, model) {
       reason.replaceChildren(make("b", {}, sign), ...sentence(said.reasons[i]));
     });
     mark();
-    verdict.replaceChildren(...sentence(said.words));
+    verdict.replaceChildren(said.words, spoken(asked, said));
     score.textContent = said.score;
     code.value = said.code;
     answer.hidden = true;

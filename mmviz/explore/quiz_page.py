@@ -27,18 +27,17 @@ def form(question: Question, scene: Scene | None) -> str:
 def answer(question: Question) -> str:
     """Every option with its reason, the right one first."""
     right = question.right_place
-    rest = "".join(f"<li>{LETTERS[i]}. {escape(option.label)}: no. {_code(option.reason)}</li>"
+    rest = "".join(f"<li>{LETTERS[i]}. {escape(option.label)} <b>No.</b> {_code(option.reason)}.</li>"
                    for i, option in enumerate(question.options) if i != right)
-    return (f"<p><b>{LETTERS[right]}. {escape(question.options[right].label)}</b>: right. "
+    return (f"<p>{LETTERS[right]}. {escape(question.options[right].label)} <b>Right.</b> "
             f"{_code(question.options[right].reason)}.</p>"
             f'<ul style="list-style:none;padding-left:.5em">{rest}</ul>')
 
 
 def reply(question: Question, chosen: int | None, offer: str = "") -> str:
     """The reply to an answer as HTML: right or not, then every option with its reason, and an experiment if any."""
-    mine = "Given up" if chosen is None else "Right" if chosen == question.right_place else \
-        f"Not {escape(question.options[chosen].label)}"
-    return f"<p><b>{mine}.</b></p>{answer(question)}" + (f"<p>{escape(offer)}</p>" if offer else "")
+    said = f"<p><b>{escape(verdict(question, chosen))}</b></p>{answer(question)}"
+    return said + (f"<p>{escape(offer)}</p>" if offer else "")
 
 
 def _code(reason: str) -> str:
@@ -48,21 +47,20 @@ def _code(reason: str) -> str:
 
 
 def words(question: Question, chosen: int | None, offer: str = "") -> str:
-    """The reply to an answer in plain lines: the verdict first, then why each other option is wrong."""
+    """The reply to an answer in plain lines: the verdict, then every option with its reason, yours first."""
     right = question.right_place
-    lines = [verdict(question, chosen)]
-    lines += [f"{LETTERS[i]}. {option.label}: {'right. ' if i == right else ''}{option.reason}."
-              for i, option in enumerate(question.options) if i != chosen]
-    return "\n".join([*lines, offer] if offer else lines)
+    places = sorted(range(len(question.options)), key=lambda i: (i != chosen, i != right))
+    lines = [f"{LETTERS[i]}. {option.label}: {'right' if i == right else 'no'}. {option.reason}."
+             for i in places for option in [question.options[i]]]
+    return "\n".join([verdict(question, chosen), *lines, *([offer] if offer else [])])
 
 
 def verdict(question: Question, chosen: int | None) -> str:
-    """The first sentences of the reply: right or not, which rule is broken, what is right."""
-    right = question.options[question.right_place]
+    """The first sentence of the reply; the reasons stand at the options."""
+    right = LETTERS[question.right_place]
     if chosen == question.right_place:
-        return f"Right: {right.label}. {right.reason}."
-    mine = f"Not {question.options[chosen].label}: {question.options[chosen].reason}. " if chosen is not None else ""
-    return f"{mine}Right is {right.label}."
+        return f"Right: {right}."
+    return f"{'Given up' if chosen is None else f'Not {LETTERS[chosen]}'}: {right} is right."
 
 
 # ---------------------------------------------------------------- the picture

@@ -53,7 +53,7 @@ def test_a_question_by_keyboard(page, number, kind, seed, tmp_path):
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     right = question.options[question.right_place]
-    expect(shown.get_by_role("status")).to_contain_text(f"Right: {right.label}.")
+    expect(shown.get_by_role("status")).to_contain_text(f"{right.label}: {right.reason}.")
     page.screenshot(path=(shot := tmp_path / f"{kind}.png"))
     print(shot)
 
@@ -72,4 +72,4 @@ def test_saved_the_panel_steps_and_the_answer_folds_out(trial, static_page):
     shown.get_by_role("button", name="first step").click()
     expect(shown).to_have_attribute("data-step", "0")
     page.locator("details").first.click()
-    expect(page.locator("details").first).to_contain_text(": right.")
+    expect(page.locator("details").first).to_contain_text("Right.")

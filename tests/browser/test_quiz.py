@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from mmviz.explore.questions import LETTERS
 from mmviz.explore.quiz import Quiz
 
 from .conftest import code_cell
@@ -37,7 +38,7 @@ def test_by_mouse(page, tmp_path):
     page.screenshot(path=(shot := tmp_path / "asked.png"))
     print(shot)
     answer.click()
-    expect(shown.get_by_role("status")).to_contain_text(f"Right: {right}.")
+    expect(shown.get_by_role("status")).to_contain_text(re.compile(rf"^Right: \w\. {right}: "))
     expect(shown.get_by_text("1 right of 1", exact=True)).to_be_visible()
     expect(shown.get_by_role("textbox", name="Code to hand in")).to_have_value(re.compile("^block_taken/2/.*/1of1/"))
     page.screenshot(path=(shot := tmp_path / "right.png"))
@@ -61,9 +62,9 @@ def test_by_keyboard(page, tmp_path):
     expect(shown.get_by_role("button", name="Answer")).to_be_focused()
     page.keyboard.press("Enter")
     status = shown.get_by_role("status")
-    expect(status).to_contain_text(f"Not {same.options[wrong].label}: {same.options[wrong].reason}.")
-    expect(status).to_contain_text(f"Right is {same.options[same.right_place].label}.")
-    expect(status.locator("code").first).to_have_text(re.compile(r"^mm/page_alloc.c:\w+$"))
+    expect(status).to_contain_text(f"{same.options[wrong].label}: {same.options[wrong].reason}.")
+    expect(status).to_contain_text(f"Not {LETTERS[wrong]}: {LETTERS[same.right_place]} is right.")
+    expect(shown.locator(".mmviz-reason code").first).to_have_text(re.compile(r"^mm/page_alloc.c:\w+$"))
     for option in same.options:
         expect(shown).to_contain_text(option.reason.split(" (")[0])
     page.screenshot(path=(shot := tmp_path / "wrong.png"))

@@ -58,7 +58,7 @@ def test_the_quiz_by_keyboard_and_by_a_click_on_the_object(page, tmp_path):
     expect(shown.get_by_role("radio", name=right.label)).to_be_checked()
     shown.get_by_role("radio").nth(same.right_place).focus()
     page.keyboard.press("Enter")
-    expect(shown.get_by_role("status")).to_contain_text(f"Right: {right.label}.")
+    expect(shown.get_by_role("status")).to_contain_text(f"{right.label}: {right.reason}.")
     page.screenshot(path=(shot := tmp_path / "quiz.png"))
     print(shot)
     page.keyboard.press("Enter")

@@ -212,7 +212,8 @@ def test_quiz_grades(kind):
         reply = repr(quiz.answer(question.options[i].value))
         is_right = i == question.right_place
         assert quiz.score == f"{kind}, seed 2: {int(is_right)} right of 1"
-        assert reply.startswith("Right: " if is_right else f"Not {question.options[i].label}: ")
+        mine, right = LETTERS[i], LETTERS[question.right_place]
+        assert reply.startswith(f"Right: {mine}." if is_right else f"Not {mine}: {right} is right.")
         for option in question.options:
             assert option.reason in reply
         assert Quiz.verify(quiz.code).right == is_right
