@@ -44,6 +44,7 @@ _LAZY = {  # name -> module:attribute, looked up when first used
     **{name: f"mmviz.mm.highmem_32:{name}" for name in (
         "kmap", "kmap_atomic", "kmap_local_page", "kunmap", "kunmap_atomic", "kunmap_local")},
     "kmap_to_page": "mmviz.mm.highmem:kmap_to_page", "kmap_flush_unused": "mmviz.mm.highmem:kmap_flush_unused",
+    "highmem_events": "mmviz.mm.highmem_events:",
     "load_kmap_log": "mmviz.capture.kmap_log:load_kmap_log", "replay_kmap": "mmviz.capture.kmap_log:replay_kmap",
     "Split": "mmviz.mm.init_32:Split", "find_low_pfn_range": "mmviz.mm.init_32:find_low_pfn_range",
     "i386": "mmviz.mm.boot_32:i386", "kmap_toy": "mmviz.mm.boot_32:kmap_toy",

@@ -72,6 +72,11 @@ class TestLesson:
         assert modules <= {"mmviz", "matplotlib.pyplot"}
         assert not any(isinstance(node, ast.ImportFrom) for source in sources for node in ast.walk(ast.parse(source)))
 
+    def test_its_checks_are_folded_and_say_what_they_are(self, path: pathlib.Path) -> None:
+        checks = [cell for cell in cells(path, "code") if "check" in cell["metadata"].get("tags", [])]
+        assert all(cell["metadata"].get("jupyter") == {"source_hidden": True} for cell in checks)
+        assert all("".join(cell["source"]).startswith("# Checks: ") for cell in checks)
+
     def test_every_link_to_a_lesson_leads_somewhere(self, path: pathlib.Path) -> None:
         links = re.findall(r"\]\(([^)#]+\.ipynb)", prose(path))
         assert [link for link in links if not (path.parent / link).exists()] == []

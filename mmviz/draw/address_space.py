@@ -15,6 +15,8 @@ To scale, a window of 4 MiB is a hair; the scheme gives each piece the same heig
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from ..kernel import PAGE_SHIFT
@@ -33,6 +35,7 @@ FRAMES, FRAMES_WIDE = 590.0, 140.0
 TALL = 430.0
 ROW = 38.0
 MIB = 1 << 20
+ISA_END_ADDRESS = 0x100000
 LEAST_LABEL = 15.0  # a piece lower than this is named at its side
 
 
@@ -72,7 +75,7 @@ def draw_address_space(state: Machine, step: Step | None = None, *, to_scale: bo
     memory = zones[-1].end_pfn << PAGE_SHIFT
     how = "to scale" if to_scale else "not to scale"
     title = f"Four GiB of addresses, and {memory / MIB:,.0f} MiB of memory, {how}"
-    pieces = pieces_of(state, kmap.windows)
+    pieces = pieces_of(state, kmap.windows) if to_scale else list(_with_holes(pieces_of(state, kmap.windows)))
     height = TALL if to_scale else ROW * len(pieces)
     marks = heading(state, title, _remark(state), None)
     marks += _addresses(pieces, to_scale, height) + _frames(state, pieces, to_scale, height, memory)
@@ -87,6 +90,7 @@ def pieces_of(state: Machine, windows: Windows) -> list[Piece]:
     fixmap = windows.fix_to_virt(windows.km_type_nr * windows.nr_cpus - 1)
     entry, ldt = pkmap + 2 * table, pkmap + table
     first = state.zones()[0].zone_start_pfn << PAGE_SHIFT
+    first = first if first >= ISA_END_ADDRESS else 0  # the first MiB is mapped whole
     return [
         Piece("fixmap", fixmap, windows.fix_to_virt(0) + 0x1000, used("M"), "kmap_atomic: single pages for each CPU"),
         Piece("cpu entry area", entry, entry + windows.nr_cpus * CPU_ENTRY_AREA_PAGES * 0x1000 + 0x1000, BOX,
@@ -98,6 +102,15 @@ def pieces_of(state: Machine, windows: Windows) -> list[Piece]:
         Piece("direct map", offset + first, high_memory, free("M"), "low memory, as it is"),
         Piece("user", 0, offset, BOX, "the running process"),
     ]
+
+
+def _with_holes(pieces: list[Piece]) -> Iterator[Piece]:
+    """The pieces, and between them the gaps that count: from 1 MiB on."""
+    for upper, lower in pairwise(pieces):
+        yield upper
+        if upper.start - lower.end >= MIB:
+            yield Piece(f"hole over {lower.name}", lower.end, upper.start, HOLE, "nothing is mapped")
+    yield pieces[-1]
 
 
 def size(count: int) -> str:

@@ -49,7 +49,7 @@ def draw_fixmap(state: Machine, step: Step | None = None) -> Scene:
     rows = max(FEWEST_ROWS, *(depth + 2 for depth in kmap.kmap_atomic_idx[:cpus]))
     rows = min(rows, kmap.windows.km_type_nr)
     title = f"The fixmap of kmap_atomic: {cpus} CPU{'s' * (cpus > 1)}"
-    remark = f"{kmap.windows.km_type_nr} slots for each CPU; a deeper map is a lower address"
+    remark = f"{kmap.windows.km_type_nr} slots for each CPU; high addresses are on top"
     marks = heading(state, title, remark, None)
     for cpu in range(cpus):
         marks += _pile(state, step, cpu, rows, MARGIN + cpu * (WIDTH - 2 * MARGIN) / MOST_CPUS)

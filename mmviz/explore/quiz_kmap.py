@@ -31,7 +31,7 @@ def _before(recording: Recording, number: int) -> tuple[Kmap, Zone]:
 
 
 def _counts(state: Kmap) -> str:
-    return ", ".join(f"{nr}: {count}" for nr, count in enumerate(state.pkmap_count))
+    return f"{', '.join(map(str, state.pkmap_count))} in slots 0 to {state.windows.last_pkmap - 1}"
 
 
 # ---------------------------------------------------------------- which slot
