@@ -293,7 +293,7 @@ def _pcps(zone: Zone, shown: ListShown | None) -> list[Mark]:
     """Each CPU's three lists with how many pages they hold."""
     x, y, width, _ = PLACES["pcp"]
     count, more = sum(own.count for own in zone.pageset), len(zone.pageset) - MOST_CPUS
-    said = f"{pages(count)}, not in the counter" + (f"; and {more} more CPUs" if more > 0 else "")
+    said = pages(count) + (f"; and {more} more CPUs" if more > 0 else "")
     marks: list[Mark] = [Text("pcp says", MUTED, x + width - 8, y + 18, said, anchor="end")]
     for cpu, own in enumerate(zone.pageset[:MOST_CPUS]):
         top = y + 36 + cpu * 24

@@ -19,7 +19,8 @@ const KINDS = {
       control, parts: [control, shown],
       show(value) {
         control.value = places ? places.indexOf(value) : value;
-        shown.textContent = `${value}${knob.unit && " " + knob.unit}`;
+        const unit = value === 1 ? knob.unit.replace(/s$/, "") : knob.unit;
+        shown.textContent = `${value}${unit && " " + unit}`;
         control.setAttribute("aria-valuetext", shown.textContent);
       },
       read: () => (places ? places[+control.value] : +control.value),

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from ..draw.reading import pages
 from ..draw.tables import draw_tables
 from ..kernel import I386, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PAGE_SHIFT, PAGE_SIZE, Config
 from ..mm.access import access
@@ -126,7 +127,7 @@ def places(setting: Setting) -> Iterator[Place]:
 
 def heading(setting: Setting) -> str:
     """What the player shows, in words."""
-    return f"{setting.pages} pages, {setting.kind}, {setting.prot}, from {setting.start:#x}; {setting.geometry}"
+    return f"{pages(setting.pages)}, {setting.kind}, {setting.prot}, from {setting.start:#x}; {setting.geometry}"
 
 
 def _vm_pte(mm: MmStruct) -> int:

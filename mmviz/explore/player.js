@@ -203,7 +203,7 @@ function play(root, json, { start, moved = () => {}, picked = () => {} }) {
   const frameBox = make("div", { class: "mmviz-frame" }, make("div", { class: "mmviz-scroll" }, picture));
   const calls = outline(data);
   const bar = make("div", { class: "mmviz-bar", role: "toolbar", "aria-label": `steps of: ${data.title}` },
-    first, back, next, end, skip, make("span", { class: "mmviz-slider" }, slider, ticks), counter);
+    first, back, next, end, ...(milestones.length ? [skip] : []), make("span", { class: "mmviz-slider" }, slider, ticks), counter);
   for (const control of [...bar.querySelectorAll("button, input"), picture]) control.dataset.lmSuppressShortcuts = "true";
   root.classList.add("mmviz-player");
   const heading = data.keys.includes("title") && !data.label ? "mmviz-title mmviz-spoken" : "mmviz-title"; // shown once

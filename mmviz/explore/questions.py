@@ -69,7 +69,7 @@ class Question:
     def shuffled(self, seed: int) -> Question:
         """The same question, its options in an order that follows from the seed."""
         options = list(self.options)
-        Random(f"{self.kind} {seed} {self.step}").shuffle(options)
+        Random(f"{seed} {self.kind} {self.step}").shuffle(options)
         return replace(self, options=tuple(options))
 
     def place(self, answer: object) -> int:
