@@ -161,7 +161,7 @@ def _frame(nr_free: list[int], in_vain: int = -1) -> list[Mark]:
 def _list(zone: Zone, step: Step | None, order: int, migratetype: int, lane: tuple[float, float]) -> list[Mark]:
     left, width = lane
     chip = 8 + 8.0 * len(f"{zone.end_pfn:#x}")
-    room = text_width(f"+{zone.nr_listed(order, migratetype):,} more", MUTED) + 4
+    room = text_width(f"+{zone.nr_listed(order, migratetype):,} more", MUTED) + 12
     blocks, hidden, late = _shown(zone, step, order, migratetype, int((width - 8) // (chip + 4)),
                                   max(1, int((width - room) // (chip + 4))))
     marks = _cell(zone, step, order, migratetype, lane)
@@ -170,7 +170,7 @@ def _list(zone: Zone, step: Step | None, order: int, migratetype: int, lane: tup
     x = left + len(blocks) * (chip + 4)
     if hidden:
         more = f"+{hidden:,} more"
-        if x + text_width(more, MUTED) > left + width - (chip + 10 if late >= 0 else 4):
+        if x + text_width(more, MUTED) > left + width - (chip + 16 if late >= 0 else 8):
             more = f"+{hidden:,}"
         marks.append(Text(f"more {order} {migratetype}", MUTED, x, _y(order) + 14, more))
     if late >= 0:

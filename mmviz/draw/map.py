@@ -245,11 +245,18 @@ def _box(name: str, is_lit: bool, here: str | None) -> list[Mark]:
     marks: list[Mark] = [Rect(f"box {name}", BOX, x, y, width, height, label="", touched=is_lit, layer=LINES,
                               words=f"the step is at: {name}" if is_lit else ""),
                          Text(f"name {name}", STRONG if is_lit else TEXT, x + 8, y + 18, name)]
-    if here == name:  # beside the triangle, where there is room
-        to_the_left = name in ("list", "page")
-        marks.append(Text("here", STRONG, x + width / 2 + (-12 if to_the_left else 12), y - 4, "you are here",
-                          anchor="end" if to_the_left else "start"))
+    if here == name:
+        marks.append(_here(name, x, y, width))
     return marks
+
+
+def _here(name: str, x: float, y: float, width: float) -> Mark:
+    """Beside the triangle, where there is room; over the zonelist there is none, and it stands higher."""
+    if name == "zonelist":
+        return Text("here", STRONG, x, y - 18, "you are here")
+    to_the_left = name in ("list", "page")
+    return Text("here", STRONG, x + width / 2 + (-12 if to_the_left else 12), y - 4, "you are here",
+                anchor="end" if to_the_left else "start")
 
 
 def _arrows(path: tuple[str, ...], back: bool) -> list[Mark]:

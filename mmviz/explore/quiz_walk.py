@@ -197,14 +197,12 @@ def _other_thefts(zone: Zone, stolen: ev.MmPageAllocExtfrag, right: Option) -> I
         yield _theft(zone, other, k, own, "The search for a block to steal comes down from the largest order"
                      if k < order else "A MOVABLE request that may not claim the pageblock takes the smallest block "
                      "that is enough", "__rmqueue_fallback")
-    for other in (*types, stolen.alloc_migratetype):
+    for other in types:
         yield _theft(zone, other, order, own, _not_this_type(zone, stolen, other), "find_suitable_fallback")
 
 
 def _not_this_type(zone: Zone, stolen: ev.MmPageAllocExtfrag, other: int) -> str:
     taken, order = type_name(zone, stolen.fallback_migratetype), stolen.fallback_order
-    if other == stolen.alloc_migratetype:
-        return f"The {type_name(zone, other)} lists have no such block: that is why another type is asked"
     if zone.nr_listed(order, other):
         return f"{type_name(zone, stolen.alloc_migratetype)} asks {taken} before {type_name(zone, other)}"
     return f"{type_name(zone, other)} has no block of order {order}"

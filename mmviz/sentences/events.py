@@ -91,9 +91,9 @@ def _zone_locked(w: dict[str, Any]) -> str:
 
 
 def _extfrag(w: dict[str, Any]) -> str:
-    owner = "and so does its pageblock" if w["change_ownership"] else "its pageblock stays as it was"
+    owner = ", pageblock and all" if w["change_ownership"] else "; its pageblock stays as it was"
     return (f"{w['pfn']:#x}, order {w['fallback_order']}, goes over from {w['fallback_migratetype_name']} to "
-            f"{w['alloc_migratetype_name']}; {owner}.")
+            f"{w['alloc_migratetype_name']}{owner}.")
 
 
 SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {

@@ -244,7 +244,7 @@ def test_each_kind_of_event_touches_a_mark(draw, kind):
 def test_free_lists_show_heads_first_and_count_the_rest():
     scene = draw_free_area(mv.toy(64))
     assert rects(scene)["block 0x4c00"].meaning == free("M")
-    assert texts(scene)["nr_free 10"] == "16" and texts(scene)["more 10 1"] == "+13 more"
+    assert texts(scene)["nr_free 10"] == "16" and texts(scene)["more 10 1"] == "+14 more"
     assert "lists 16,384 · counter 16,384 · with pcp 16,384 pages" in texts(scene).values()
 
 
