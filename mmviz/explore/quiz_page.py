@@ -27,9 +27,9 @@ def form(question: Question, scene: Scene | None) -> str:
 def answer(question: Question) -> str:
     """Every option with its reason, the right one first."""
     right = question.right_place
-    rest = "".join(f"<li>{LETTERS[i]}. {escape(option.label)} <b>No.</b> {_code(option.reason)}.</li>"
+    rest = "".join(f"<li>{LETTERS[i]}. <i>{escape(option.label)}</i> <b>No.</b> {_code(option.reason)}.</li>"
                    for i, option in enumerate(question.options) if i != right)
-    return (f"<p>{LETTERS[right]}. {escape(question.options[right].label)} <b>Right.</b> "
+    return (f"<p>{LETTERS[right]}. <i>{escape(question.options[right].label)}</i> <b>Right.</b> "
             f"{_code(question.options[right].reason)}.</p>"
             f'<ul style="list-style:none;padding-left:.5em">{rest}</ul>')
 

@@ -294,11 +294,22 @@ def ask_gup_result(recording: Recording, number: int) -> Question | None:
 
 def _result(value: int, asked: int, right: int) -> Option:
     label = {-14: "-EFAULT", -12: "-ENOMEM", 0: "0"}.get(value, f"{value} pages" if value != 1 else "1 page")
+    return option(value, label, _why_got(value, asked, right), "__get_user_pages")
+
+
+def _why_got(value: int, asked: int, right: int) -> str:
+    if value == right < 0:
+        return "The first page already cannot be had, so the error itself is returned"
+    if value == right:
+        short = "all of them" if right == asked else f"page {right} cannot be had, and only the first may fail aloud"
+        return f"It goes from page to page and returns how far it came: {short}"
     if right < 0:
-        return option(value, label, "The first page already cannot be had, so the error itself is returned",
-                      "__get_user_pages")
-    short = "all of them" if right == asked else f"page {right} cannot be had, and only the first may fail aloud"
-    return option(value, label, f"It goes from page to page and returns how far it came: {short}", "__get_user_pages")
+        return "That is another error" if value < 0 else "The first page cannot be had, and that is an error"
+    if value < 0:
+        return "An error is returned only if the first page fails: one number cannot say how far, and why not further"
+    if value > right:
+        return f"Page {right}, counted from 0, cannot be had, and no page is left out"
+    return f"Page {value}, counted from 0, can be had as well" if value else "The first page can be had"
 
 
 # ---------------------------------------------------------------- who gets the copy
