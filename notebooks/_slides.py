@@ -71,12 +71,14 @@ def speaker_notes(cell):
 
 
 def lecture(notebook):
-    """The notebook with speaker notes behind its steppers."""
-    cells = []
+    """The notebook with speaker notes behind its steppers: first what the lesson says of them, then their sentences."""
+    cells, waiting = [], []
     for cell in notebook.cells:
+        explains = cell.metadata.get("slideshow", {}).get("slide_type") == "notes"
+        cells += [cell, *waiting] if explains else [*waiting, cell]
         notes = speaker_notes(cell)
-        cells += [cell, notes] if notes else [cell]
-    notebook.cells = cells
+        waiting = [notes] if notes else []
+    notebook.cells = [*cells, *waiting]
     return notebook
 
 
@@ -104,7 +106,9 @@ def make_deck(path, folder):
 def write_index(decks, folder):
     """The page that leads to the decks."""
     rows = "\n".join(f'<li><a href="{name}">{html.escape(head)}</a><br>{html.escape(asked)} '
-                     f'<a href="{name}?print-pdf">handout</a></li>' for head, asked, name in decks)
+                     f'<a href="{name}?print-pdf">handout</a>, '
+                     f'<a href="{name}?print-pdf&amp;showNotes=separate-page">with notes</a></li>'
+                     for head, asked, name in decks)
     (folder / "index.html").write_text(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>mmviz: the lectures</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
