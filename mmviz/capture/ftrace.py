@@ -9,7 +9,8 @@ A row is a short list, the same as in golden/*.json.gz, in the order of the trac
     ["z", cpu, pfn, order, migratetype]                           inner: mm_page_alloc_zone_locked
     ["d", cpu, pfn, migratetype]                                  inner: mm_page_pcpu_drain
     ["x", cpu, pfn, alloc_order, fallback_order, start_mt, fallback_mt, claimed]     inner: mm_page_alloc_extfrag
-    ["k", what, cpu]                                              "bpe", "bpr" (kswapd's pass), "fold" (vmstat)
+    ["k", what, cpu]                                              "bpe", "bpr" (kswapd's pass), "fold" (vmstat),
+                                                                  "unres" (a reserve given back in direct reclaim)
 
 Other events are passed over. The preferred node of an allocation is not in its tracepoint: it is that of a line
 MMCAPNODE before it, or that of the kmalloc_node behind it, or the CPU's own.
@@ -51,6 +52,7 @@ _EVENTS: dict[str, Callable[[int, dict[str, str]], Row]] = {
     "bpe": lambda cpu, p: ["k", "bpe", cpu],
     "bpr": lambda cpu, p: ["k", "bpr", cpu],
     "fold": lambda cpu, p: ["k", "fold", cpu],
+    "unres": lambda cpu, p: ["k", "unres", cpu],
 }
 
 

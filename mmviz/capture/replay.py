@@ -19,8 +19,10 @@ from typing import NamedTuple
 
 from ..errors import CaptureError
 from ..mm import events as ev
+from ..mm.fallback import unreserve_highatomic_pageblock
+from ..mm.freelist import AllocContext
 from ..mm.machine import Machine, set_current
-from ..mm.page_alloc import alloc_pages_node
+from ..mm.page_alloc import alloc_pages_node, prepare_alloc_pages
 from ..mm.page_free import (
     free_pcppages_bulk,
     free_the_page,
@@ -62,6 +64,9 @@ def schedule(rows: Sequence[Row]) -> list[Operation]:
     for number, row in enumerate(rows):
         kind = row[0]
         if kind in "plk":
+            if row[:2] == ["k", "unres"]:
+                row = _unreserving(rows, number)
+                last.pop(row[2], None)  # what is drained from here on is no flush
             found.append((number, row))
             continue
         if kind in "zx":
@@ -107,6 +112,19 @@ def _refusals(rows: Sequence[Row]) -> dict[int, int]:
             if began is not None and kind == "a" and row[2] is None:
                 starts[number] = began - 1
     return starts
+
+
+def _unreserving(rows: Sequence[Row], number: int) -> Row:
+    """["k", "unres", cpu, gfp_mask, node, force]: with what it has to know of the request that gives a reserve back.
+
+    The request is the next one that its CPU ends. Where it goes on to drain all CPUs, reclaim found pages and the
+    request got none: one reserved pageblock is left. Else it is about to give up, and takes the last one too (force).
+    """
+    cpu = rows[number][2]
+    for at, row in enumerate(rows[number + 1:], number + 1):
+        if row[0] == "a" and row[1] == cpu:
+            return ["k", "unres", cpu, row[5], row[6], all(each[0] != "d" for each in rows[number:at])]
+    return ["k", "unres ended by nothing", cpu]
 
 
 def _claim(pending: dict[int, list[tuple[int, Row]]], row: Row) -> list[tuple[int, Row]]:
@@ -180,11 +198,19 @@ def _run_lru(machine: Machine, row: Row) -> None:
 def _run_other(machine: Machine, row: Row) -> None:
     if row[1] == "fold":
         refresh_cpu_vm_stats(machine, row[2])
+    elif row[1] == "unres":
+        _unreserve(machine, *row[3:])
     for node in machine.node:
         if row[1] == "bpe":
             balance_pgdat_begin(node)
         elif row[1] == "bpr":
             balance_pgdat_end(node)
+
+
+def _unreserve(machine: Machine, gfp_mask: int, node: int, force: bool) -> None:
+    ac = AllocContext()
+    prepare_alloc_pages(machine, gfp_mask, 0, node, None, ac)
+    unreserve_highatomic_pageblock(ac, force)
 
 
 _RUN: dict[str, Callable[[Machine, Row], int | None]] = {

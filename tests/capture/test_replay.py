@@ -421,6 +421,37 @@ def test_a_boost_goes_when_kswapd_returns():
     assert machine.zone("DMA32").watermark_boost == 0
 
 
+UNRES = ["k", "unres", 0]
+
+
+@pytest.mark.parametrize("rows, reserved", [
+    ([UNRES, a(0, None)], 0),  # nothing else helped: the last one goes as well
+    ([UNRES, d(0, 0x1000), a(0, None)], 512),  # reclaim found pages, and the drain is tried first
+    ([UNRES, a(1, None)], 512),  # no request of that CPU ends: nobody knows for whom
+])
+def test_a_reserve_is_given_back_when_direct_reclaim_says_so(rows, reserved):
+    machine = mv.boot([("DMA32", 0x1000, 0x4000)], watermarks=(64, 1 << 20, 1 << 20), cpus=(0, 0))
+    mv.alloc_pages(machine, mv.GFP_ATOMIC, 1)
+    zone = machine.zone("DMA32")
+    assert zone.nr_reserved_highatomic == 512
+    run(machine, schedule(rows)[0])
+    assert zone.nr_reserved_highatomic == reserved
+
+
+def test_the_drain_behind_it_is_no_flush_of_an_earlier_free():
+    rows = [f(0, 7), UNRES, d(0, 7), a(0, None)]
+    assert [(each.number, each.inner) for each in schedule(rows)] == [(0, []), (1, []), (2, [rows[2]]), (3, [])]
+
+
+def test_of_two_reserved_pageblocks_one_is_given_back_before_the_drain():
+    machine = mv.boot([("DMA32", 0x1000, 0x4000)], watermarks=(64, 1 << 20, 1 << 20))
+    mv.alloc_pages(machine, mv.GFP_ATOMIC, 1)
+    zone = machine.zone("DMA32")
+    zone.nr_reserved_highatomic = 1024
+    run(machine, schedule([UNRES, d(0, 0x1000), a(0, None)])[0])
+    assert zone.nr_reserved_highatomic == 512 and list(zone.free_list(8, U)) == [0x4D00]
+
+
 def test_a_fold_empties_the_differences_of_its_cpu_only():
     machine = mv.boot([("DMA32", 0x1000, 0x4000)], cpus=(0, 0))
     zone = machine.zone("DMA32")
