@@ -12,7 +12,7 @@ interrupted.) A refused request starts before the pass of kswapd that it waited 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import NamedTuple
@@ -36,7 +36,7 @@ from ..mm.zone import set_page_lru
 from ..trace import Event, Timeline
 from .ftrace import Row
 from .load import Capture
-from .resync import force
+from .resync import Mender, is_free
 from .snapshot import differences
 
 NOTHING: list[Row] = []  # shared by the operations without inner rows
@@ -322,38 +322,50 @@ def _final(capture: Capture, machine: Machine, score: Score) -> list[str]:
 def _compare_all(capture: Capture, operations: Sequence[Operation], score: Score) -> Machine | None:
     """Run until the first miss; the machine at the end, or None if it was not reached."""
     machine = capture.machine()
-    _run_until_miss(machine, operations, score)
+    _run_until_miss(machine, operations, 0, score)
     return None if score.misses else machine
 
 
-def _compare_and_mend(capture: Capture, operations: list[Operation], score: Score) -> Machine:
-    """Run to the end: before each miss the state is rebuilt, and the truth put in instead of the prediction."""
-    mended: set[int] = set()
-
-    def run_or_force(machine: Machine, operation: Operation) -> None:
-        if operation.number in mended:
-            force(machine, operation.row)
-        else:
-            run(machine, operation)
-
-    line = Timeline(capture.machine(), operations, run_or_force)
-    machine: Machine = line.at(0)
-    done = 0
+def _compare_and_mend(capture: Capture, operations: Sequence[Operation], score: Score) -> Machine:
+    """Run to the end. After a miss a copy that waited behind does the same, with the truth for the prediction."""
+    mender, behind, kept, done = Mender(run), capture.machine(), 0, 0
+    machine = behind.copy()
     while done < len(operations):
-        done += _run_until_miss(machine, operations[done:], score)
-        last = operations[done - 1].number
-        if score.misses and score.misses[-1].number == last:
-            mended.add(last)
-            machine = line.at(done)
+        done = _run_until_miss(machine, operations, done, score)
+        last = operations[done - 1]
+        misses = [miss for miss in score.misses[-2:] if miss.number == last.number]
+        if not misses:
+            break
+        mender.learn(last.number, _not_taken(misses))
+        if misses[0].what == "free":  # it has not been run yet
+            mender.run(machine, last)
+            continue
+        for operation in operations[kept:done]:
+            mender.run(behind, operation)
+        machine, kept = behind.copy(), done
     return machine
 
 
-def _run_until_miss(machine: Machine, operations: Sequence[Operation], score: Score) -> int:
-    """Compare until a miss or the end; how many operations were done, the missed one included."""
+def _not_taken(misses: Iterable[Miss]) -> set[int]:
+    """The pages that were to leave the free lists, and did not in the kernel."""
+    pages: set[int] = set()
+    for _, what, predicted, truth in misses:
+        if what == "pfn" and isinstance(predicted, int):
+            pages.add(predicted)
+        elif isinstance(predicted, list) and isinstance(truth, list):
+            pages |= {row[2] for row in predicted if row[0] == "z"} - {row[2] for row in truth}
+    return pages
+
+
+def _run_until_miss(machine: Machine, operations: Sequence[Operation], start: int, score: Score) -> int:
+    """Compare from one operation on until a miss or the end; how many are done then, the missed one included."""
     heard: list[Event] = []
     with machine.trace.listen(heard.append, tracepoints_only=True):
-        for done, operation in enumerate(operations, 1):
-            _, row, expected = operation
+        for done, operation in enumerate(operations[start:], start + 1):
+            number, row, expected = operation
+            if row[0] in "fp" and is_free(machine, row):
+                score.misses.append(Miss(number, "free", "on a list already", "in use"))
+                return done
             pfn = run(machine, operation) if expected else _RUN[row[0]](machine, row)
             if (expected or heard or row[0] == "a") and not _is_exact(operation, pfn, heard, score):
                 return done

@@ -13,7 +13,7 @@ import pytest
 import mmviz as mv
 from mmviz.capture.load import load_capture
 from mmviz.capture.replay import Miss, Operation, replay, run, schedule, timeline
-from mmviz.capture.resync import force
+from mmviz.capture.resync import force, mend
 from mmviz.kernel import GFP_HIGHUSER_MOVABLE, GFP_KERNEL, GFP_NOWAIT, MAX_ORDER
 from mmviz.kernel import MIGRATE_MOVABLE as M
 from mmviz.kernel import MIGRATE_RECLAIMABLE as R
@@ -158,12 +158,12 @@ def test_a_wrong_final_state_is_named(w2b):
 
 @pytest.fixture
 def lost(capture_path):
-    """lost(rows): the share of the allocations in so many rows of W2 that a replay with resync loses."""
+    """lost(rows): the share of the pages and inner events in so many rows of W2 that a replay with resync loses."""
     [capture] = load_capture(capture_path(W2))
 
     def share(rows):
         score = replay(replace(capture, rows=capture.rows[:rows]), resync=True)
-        return 1 - score.exact / score.allocs
+        return 1 - (score.exact + score.inner_exact) / (score.allocs + score.inner)
 
     return share
 
@@ -195,7 +195,7 @@ BROKEN = {
 def test_a_broken_rule_shows(monkeypatch, lost, rule):
     rows, *patch = BROKEN[rule]
     monkeypatch.setattr(*patch)
-    assert lost(rows) > 0.05
+    assert lost(rows) > 0.001  # resync heals much of it
 
 
 @pytest.mark.parametrize("rows", sorted({rows for rows, *_ in BROKEN.values()}))
@@ -516,11 +516,97 @@ def test_force_gathers_a_block_whose_pages_are_free_in_parts():
     assert zone.allocated == {pfn: 2}
 
 
-@pytest.mark.parametrize("row", [f(0, 0x1000), a(0, None)])
-def test_force_does_nothing_for_other_rows(machine, row):
+def test_force_does_nothing_for_a_refusal(machine):
     before = machine.copy()
-    force(machine, row)
+    force(machine, a(0, None))
     assert machine == before
+
+
+@pytest.fixture
+def whole():
+    """toy(64), its blocks on their list one by one, as a snapshot has them."""
+    machine = mv.toy(64, watermarks=(0, 0, 0))
+    for pfn in mv.take(machine, GFP_HIGHUSER_MOVABLE, order=10):
+        mv.__free_pages(machine, pfn, 10)
+    return machine
+
+
+def test_a_forced_refill_is_that_of_the_trace(whole):
+    """What was left of the pile is not free in the kernel: it fetches only when its list is empty."""
+    machine = whole
+    stale = mv.alloc_pages(machine, GFP_KERNEL, 0) + 1
+    zone = machine.zone("DMA32")
+    before = zone.vm_stat[0] + zone.pageset[0].vm_stat_diff[0]
+    mend(machine, a(0, 0x2000), [z(0, pfn) for pfn in (0x2000, 0x2001, 0x2002)])
+    assert list(zone.pageset[0].lists[U]) == [0x2001, 0x2002] and zone.pageset[0].count == 2
+    assert zone.vm_stat[0] + zone.pageset[0].vm_stat_diff[0] == before - 3
+    assert stale not in zone.index and zone.block_of(stale) is None
+
+
+@pytest.mark.parametrize("order, claimed, moved", [(10, 1, 1024), (10, 0, 0), (4, 1, 512)])
+def test_a_forced_theft_is_that_of_the_trace(whole, order, claimed, moved):
+    machine, zone = whole, whole.zone("DMA32")
+    if order < 10:  # the first pageblock in parts: its upper half is taken
+        block = mv.alloc_pages(machine, GFP_HIGHUSER_MOVABLE, 9)
+        mv.alloc_pages(machine, GFP_HIGHUSER_MOVABLE, 8)
+        mv.__free_pages(machine, block, 9)
+        head = block
+    else:
+        head = next(zone.free_list(10, M))
+    force(machine, a(0, None), [["x", 0, head, 0, order, U, M, claimed]])
+    assert sum(zone.nr_listed(each, U) << each for each in range(MAX_ORDER)) == moved
+    assert [zone.pageblock.get((head >> 9) + each, M) for each in (0, 1)] == \
+        [U if claimed else M, U if claimed and order == 10 else M]
+
+
+def test_a_forced_theft_of_a_block_that_is_not_free_moves_nothing(whole):
+    head = mv.alloc_pages(whole, GFP_HIGHUSER_MOVABLE, 10)
+    force(whole, a(0, None), [["x", 0, head, 0, 10, U, M, 1]])
+    zone = whole.zone("DMA32")
+    assert zone.nr_listed(10, U) == 0 and zone.pageblock == {head >> 9: U, (head >> 9) + 1: U}
+
+
+def test_a_mended_flush_takes_what_the_trace_says(piled):
+    machine, pile = piled
+    zone = machine.zone("DMA32")
+    one = mv.alloc_pages(machine, GFP_KERNEL, 0)
+    mend(machine, f(0, one), [d(0, pfn) for pfn in pile[3:5]])
+    assert list(zone.pageset[0].lists[U]) == [one, *pile[1:3], *pile[5:]]
+    assert all(zone.block_of(pfn) for pfn in pile[3:5])
+    mend(machine, ["drain", 0], [d(0, pile[5])])
+    assert list(zone.pageset[0].lists[U]) == [one, *pile[1:3], *pile[6:]]
+
+
+def test_a_mended_commit_and_a_mended_block():
+    machine = mv.boot([("DMA32", 0x1000, 0x4000)], cpus=[0, 0])
+    zone = machine.zone("DMA32")
+    pfn, block = mv.alloc_pages(machine, GFP_KERNEL, 0), mv.alloc_pages(machine, GFP_KERNEL, 3)
+    mend(machine, ["p", 1, pfn], [])
+    mend(machine, ["c", 1, pfn], [])
+    assert list(zone.pageset[1].lists[U]) == [pfn]
+    mend(machine, ["f", 1, block, 3], [])
+    assert zone.block_of(block) and machine.current.cpu == 1
+
+
+@pytest.mark.parametrize("row", [["f", 0, 0x1000, 0], ["p", 0, 0x1000], ["f", 0, 0x1000, 3]])
+def test_what_is_freed_though_it_is_free_was_taken_without_a_word(whole, row):
+    """As compaction does; a replay says so, and one with resync goes on."""
+    machine = whole
+    rows = [row] if row[0] == "f" else [row, ["c", 0, 0x1000]]
+    capture = SimpleNamespace(name="taken", rows=rows, machine=machine.copy, truth=machine.copy)
+    score = replay(capture)
+    assert score.misses == [Miss(0, "free", "on a list already", "in use")] and not score.finished
+    score = replay(capture, resync=True)
+    assert len(score.misses) == 1 and score.finished
+
+
+def test_a_page_predicted_wrongly_three_times_is_not_free(whole):
+    machine = whole
+    rows = [a(0, next(reversed(list(machine.zone("DMA32").free_list(10, M)))) + 8 * i, 3) for i in range(5)]
+    capture = SimpleNamespace(name="stale", rows=rows, machine=machine.copy, truth=machine.copy)
+    score = replay(capture, resync=True)
+    predicted = [miss.predicted for miss in score.misses if miss.what == "pfn"]
+    assert predicted[:3] == [predicted[0]] * 3 and predicted[3] != predicted[0]
 
 
 def test_resync_takes_a_refusal_of_the_kernel_for_granted(machine):
