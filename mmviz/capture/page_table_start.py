@@ -46,10 +46,11 @@ from .page_table_dump import Dump, VmaRow
 
 FILE_PAGES = 64
 FIRST_WORD = 0xF1000000  # of page i of the file: FIRST_WORD + i
-ZONES = {  # a machine of 512 MiB
+ZONES = {  # the machines m512pt and m1536i386; low memory alone, which a list never fills
     64: (Config(), (ZoneSize("DMA", 0x1, 0xFFF), ZoneSize("DMA32", 0x1000, 0x1F000))),
-    32: (I386, (ZoneSize("DMA", 0x1, 0xFFF), ZoneSize("Normal", 0x1000, 0x1F000))),
+    32: (I386, (ZoneSize("DMA", 0x1, 0xFFF), ZoneSize("Normal", 0x1000, 0x363FE))),
 }
+TOTALRAM = {64: 126_494, 32: 388_689}  # pages that the kernel manages: no mapping may promise more
 
 
 class Start(NamedTuple):
@@ -61,9 +62,12 @@ class Start(NamedTuple):
 
 
 def boot_for(bits: int) -> Machine:
-    """A machine of 512 MiB with nobody on it."""
+    """A machine with nobody on it, which manages as many pages as the real one."""
     config, zones = ZONES[bits]
-    return boot(zones, config=config)
+    machine = boot(zones, config=config)
+    *others, last = machine.zones()
+    last.managed_pages = TOTALRAM[bits] - sum(zone.managed_pages for zone in others)
+    return machine
 
 
 def start_process(machine: Machine, dump: Dump | None) -> Start:

@@ -271,6 +271,14 @@ def test_a_list_for_i386_is_told_by_its_addresses(tmp_path):
         "3 p0 read 0x50001000 -> fault 0x50001000 SIGBUS code=2"]
 
 
+@pytest.mark.parametrize("address, managed", [("0x100000000", 126_494), ("0x50000000", 388_689)])
+def test_a_mapping_may_be_as_large_as_the_memory_of_the_real_machine(tmp_path, address, managed):
+    """MemTotal of the two guests: 505,976 kB and 1,554,756 kB."""
+    for pages, answer in ((managed, address), (managed + 1, "-12")):
+        operation = f"mmap {address} {pages} rw- private anon"
+        assert run_text(tmp_path, operation) == [f"1 p0 {operation} -> {answer}"]
+
+
 def test_tables_from_the_wrong_list_show(monkeypatch):
     monkeypatch.setattr(pgalloc, "__gfp", lambda mm: mv.GFP_HIGHUSER_MOVABLE)
     score = scored("PT_program")
