@@ -125,13 +125,17 @@ function render({ model, el }) {
   };
   const follow = () => shown.reply();
   const place = el.appendChild(make("div", { class: "mmviz-experiment", role: "region", "aria-label": "experiment", hidden: "" }));
+  let view;
   const experiment = async () => { // the Compare is a widget of its own
     const name = model.get("shown");
+    view?.remove();
+    view = undefined;
     place.replaceChildren();
     place.hidden = !name;
     if (!name) return;
     const manager = model.widget_manager, child = await manager.get_model(name.slice("IPY_MODEL_".length));
-    place.replaceChildren((await manager.create_view(child)).el);
+    view = await manager.create_view(child);
+    place.replaceChildren(view.el);
     root.querySelector(".mmviz-trial button").hidden = true;
   };
   root.addEventListener("keydown", (event) => event.stopPropagation()); // the notebook has plans of its own for keys
