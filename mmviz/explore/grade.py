@@ -129,16 +129,21 @@ def wrong_ideas(score: Score) -> Iterator[tuple[str, str]]:
 
 def _score_table(scores: dict[tuple[str, str], tuple[int, int]]) -> Iterator[str]:
     yield f"{'name':<24} {'when':<8} right"
-    for (name, when), (right, attempts) in sorted(scores.items()):
+    for (name, when), (right, attempts) in sorted(scores.items(), key=lambda score: (score[0][0], _place(score[0][1]))):
         yield f"{name:<24} {when:<8} {right} of {attempts}"
 
 
+def _place(when: str) -> tuple[int, str]:
+    return (BEFORE, AFTER).index(when) if when in (BEFORE, AFTER) else 2, when
+
+
 def _comparison(scores: dict[tuple[str, str], tuple[int, int]]) -> Iterator[str]:
-    """Before and after, over those who did both."""
-    both = sorted(name for name, when in scores if when == BEFORE and (name, AFTER) in scores)
+    """Before and after, over those who answered something in both."""
+    both = sorted(name for name, when in scores if when == BEFORE and all(
+        scores.get((name, test), (0, 0))[1] for test in (BEFORE, AFTER)))
     if not both:
         return
-    shares = [[right / max(1, attempts) for right, attempts in (scores[name, when] for name in both)]
+    shares = [[right / attempts for right, attempts in (scores[name, when] for name in both)]
               for when in (BEFORE, AFTER)]
     mean = [100 * sum(share) / len(both) for share in shares]
     better = sum(after > before for before, after in zip(*shares, strict=True))

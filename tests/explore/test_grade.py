@@ -52,6 +52,16 @@ def test_a_class(tmp_path):
     assert "line 6, Eve: not a code of a Quiz" in done.stdout and done.stderr == ""
 
 
+def test_who_answered_nothing_is_not_compared_and_before_comes_first():
+    entries = [Entry(1, "Ada", "after", code(2, [])), Entry(2, "Ada", "before", code(1, [1])),
+               Entry(3, "Ada", "", code(3, [1], "merge"))]
+    said = str(grade(entries))
+    assert "who did both" not in said
+    assert said.index("before   1 of 1") < said.index("after    0 of 0") < said.index("         1 of 1\n")
+    entries[0] = Entry(1, "Ada", "after", code(2, [0]))
+    assert "1 who did both: 100 % right before, 0 % after; 0 did better" in str(grade(entries))
+
+
 def test_an_idea_has_no_numbers_of_its_own():
     first, second = (list(wrong_ideas(Quiz.verify(code(seed, [0], "half_back")))) for seed in (1, 2))
     assert first[0][0] == "half_back" and "0x" not in first[0][1]
