@@ -16,7 +16,6 @@ some other high page stands in for it, and it is compared by its count.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -39,7 +38,7 @@ from ..mm.pkmap import (
 )
 from ..mm.watermark import is_highmem
 from .load import Capture, load_capture, read_text
-from .replay import Miss
+from .score import BaseScore, Miss
 
 _PAIR = re.compile(r"(\w+)(?:@\w+)?=(\w+)")
 _DECIMAL = {"LAST_PKMAP", "FIX_KMAP_BEGIN", "KM_TYPE_NR", "last_pkmap_nr", "page", "pfn", "highmem", "slot",
@@ -174,35 +173,21 @@ def _read(log: KmapLog, line: str) -> None:
 
 
 @dataclass
-class KmapScore:
-    """How exact a replay was; `str(score)` is its line."""
+class KmapScore(BaseScore):
+    """How exact a replay of a kmap log was."""
 
-    name: str
+    WHERE = "op"
+
     kmaps: int = 0
     exact: int = 0
     atomics: int = 0
     exact_atomics: int = 0
     flushes: int = 0
-    misses: list[Miss] = field(default_factory=list)
-    final: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    compared: bool = True  # a log has its answers beside it
-
-    def lines(self) -> Iterator[str]:
-        """What --verbose prints below the score: each miss, and what differs in the end."""
-        for miss in self.misses:
-            yield f"op {miss.number}, {miss.what}: predicted {miss.predicted}, truth {miss.truth}"
-        yield from self.final
-
-    @property
-    def perfect(self) -> bool:
-        """Every address, every count, and the final state."""
-        return not self.misses and not self.final
 
     def __str__(self) -> str:
-        final = f"{len(self.final)}_differences" if self.final else "identical"
         return (f"{self.name} kind=kmap kmaps={self.kmaps} exact={self.exact} atomics={self.atomics} "
-                f"exact_atomics={self.exact_atomics} flushes={self.flushes} final={final} seconds={self.seconds:.1f}")
+                f"exact_atomics={self.exact_atomics} flushes={self.flushes} final={self.outcome} "
+                f"seconds={self.seconds:.1f}")
 
 
 def replay_kmap(log: KmapLog) -> KmapScore:

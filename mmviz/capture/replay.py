@@ -12,8 +12,8 @@ interrupted.) A refused request starts before the pass of kswapd that it waited 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ from ..trace import Event, Timeline
 from .ftrace import Row
 from .load import Capture
 from .resync import Mender, is_free
+from .score import BaseScore, Miss
 from .snapshot import differences
 
 NOTHING: list[Row] = []  # shared by the operations without inner rows
@@ -221,48 +222,21 @@ _RUN: dict[str, Callable[[Machine, Row], int | None]] = {
 # ---------------------------------------------------------------- all of them
 
 
-class Miss(NamedTuple):
-    """Where prediction and truth part."""
-
-    number: int
-    what: str
-    predicted: object
-    truth: object
-
-
 @dataclass
-class Score:
-    """How exact a replay was; `str(score)` is its line."""
+class Score(BaseScore):
+    """How exact a replay of requests for pages was."""
 
-    name: str
     rows: int
     allocs: int = 0
     exact: int = 0
     inner: int = 0
     inner_exact: int = 0
-    misses: list[Miss] = field(default_factory=list)
-    final: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    finished: bool = True
     unseen_folds: int = 0
-    compared: bool = True  # always: a trace that has nothing to compare with is no capture
-
-    def lines(self) -> Iterator[str]:
-        """What --verbose prints below the score: each miss, and what differs in the end."""
-        for miss in self.misses:
-            yield f"event {miss.number}, {miss.what}: predicted {miss.predicted}, truth {miss.truth}"
-        yield from self.final[:1 if self.misses else None]
-
-    @property
-    def perfect(self) -> bool:
-        """Every pfn, every inner event and the final state."""
-        return self.finished and not self.misses and not self.final
 
     def __str__(self) -> str:
-        final = "identical" if not self.final else f"{len(self.final)}_differences"
         folds = f" unseen_folds={self.unseen_folds}" if self.unseen_folds else ""
         return (f"{self.name} kind=page_alloc allocs={self.allocs} exact={self.exact} "
-                f"inner={self.inner_exact}/{self.inner} final={final if self.finished else 'not_reached'} "
+                f"inner={self.inner_exact}/{self.inner} final={self.outcome} "
                 f"events={self.rows} seconds={self.seconds:.1f}{folds}")
 
 

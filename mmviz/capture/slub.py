@@ -14,7 +14,7 @@ before a line that was true already: where the order of the trace misses, the ot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -33,7 +33,8 @@ from ..mm.slub import (
 from ..mm.slub_page import rcu_free_slab
 from ..trace import Event
 from .ftrace import Row
-from .replay import Miss, Operation, as_inner, run
+from .replay import Operation, as_inner, run
+from .score import BaseScore, Miss
 from .slub_rows import ObjectOperation, Request, SlubCapture, schedule_objects
 from .slub_snapshot import slab_differences
 from .snapshot import differences
@@ -71,33 +72,16 @@ _RUN: dict[str, Callable[[Machine, str, Request], int | None]] = {
 
 
 @dataclass
-class SlubScore:
-    """How exact the replay of one cache was; `str(score)` is its line."""
+class SlubScore(BaseScore):
+    """How exact the replay of one cache was."""
 
-    name: str
     cache: str
     allocs: int = 0
     exact: int = 0
-    misses: list[Miss] = field(default_factory=list)
-    final: list[str] = field(default_factory=list)
-    finished: bool = True
-    compared: bool = True  # a trace has its answers in it
-
-    def lines(self) -> Iterator[str]:
-        """What --verbose prints below the score: each miss, and what differs in the end."""
-        for miss in self.misses:
-            yield f"event {miss.number}, {miss.what}: predicted {miss.predicted}, truth {miss.truth}"
-        yield from self.final[:1 if self.misses else None]
-
-    @property
-    def perfect(self) -> bool:
-        """Every address, every page and the final state."""
-        return self.finished and not self.misses and not self.final
 
     def __str__(self) -> str:
-        final = "identical" if not self.final else f"{len(self.final)}_differences"
         return (f"{self.name} kind=slub cache={self.cache} allocs={self.allocs} exact={self.exact} "
-                f"final={final if self.finished else 'not_reached'}")
+                f"final={self.outcome}")
 
 
 def replay_slub(capture: SlubCapture) -> list[SlubScore]:

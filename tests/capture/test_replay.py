@@ -12,8 +12,9 @@ import pytest
 
 import mmviz as mv
 from mmviz.capture.load import load_capture
-from mmviz.capture.replay import Miss, Operation, replay, run, schedule, timeline
+from mmviz.capture.replay import Operation, replay, run, schedule, timeline
 from mmviz.capture.resync import force, mend
+from mmviz.capture.score import Miss
 from mmviz.kernel import GFP_HIGHUSER_MOVABLE, GFP_KERNEL, GFP_NOWAIT, MAX_ORDER
 from mmviz.kernel import MIGRATE_MOVABLE as M
 from mmviz.kernel import MIGRATE_RECLAIMABLE as R
