@@ -41,7 +41,7 @@ from .watermarks import NAMES, inequality
 
 MOST_NODES, MOST_ENTRIES = 8, 8
 LEFT, GAP, WIDEST = 44.0, 40.0, 270.0  # of the columns
-TOP, ZONE, BETWEEN = HEAD + 46, 54.0, 22.0
+TOP, ZONE, BETWEEN = HEAD + 52, 54.0, 22.0
 LANE, ROW, LISTS = 13.0, 32.0, 176.0
 
 
@@ -167,11 +167,11 @@ def _node(machine: Machine, step: Step | None, request: Request, nid: int, colum
     turned = isinstance(event, ev.SetIlPrev) and event.il_prev == nid
     frame = len(_rows(machine)) * (ZONE + BETWEEN) - BETWEEN
     marks: list[Mark] = [
-        Rect(f"node {nid}", BAND, column.x - 8, TOP - 30, column.width + 16, frame + 38, label="", layer=GROUND,
+        Rect(f"node {nid}", BAND, column.x - 8, TOP - 36, column.width + 16, frame + 44, label="", layer=GROUND,
              touched=asked or turned, tip=f"node {nid}\n{cpus}; distance {far} from node {request.nid}"),
-        Text(f"name {nid}", STRONG, column.x, TOP - 12, f"node {nid}")]
-    marks += _fitting(f"far {nid}", column, TOP - 12, f"{cpus} · distance {far}", 48) or _fitting(
-        f"far {nid}", column, TOP - 12, f"{far}", 60)
+        Text(f"name {nid}", STRONG, column.x, TOP - 18, f"node {nid}")]
+    marks += _fitting(f"far {nid}", column, TOP - 18, f"{cpus} · distance {far}", 48) or _fitting(
+        f"far {nid}", column, TOP - 18, f"{far}", 60)
     for zone in node.node_zones:
         marks += _zone(machine, step, request, zone, column) if zone is not None else []
     return marks
@@ -359,7 +359,7 @@ def _entries(machine: Machine, step: Step | None, request: Request | None, row: 
         yield entry
         yield from _to_entry(entry, arrow, "" if why else f"{number}")
         if why == "not in the nodemask":
-            yield Line(f"strike {entry.key}", AXIS, entry.x + 3, y + 19, entry.x + entry.width - 3, y + 3, layer=TEXTS)
+            yield Line(f"strike {entry.key}", AXIS, entry.x + 10, y + 11, entry.x + entry.width - 10, y + 11, layer=TEXTS)
     if len(shown) < len(zones):
         yield Text(f"more {row}", MUTED, RIGHT, y + 15, f"and {len(zones) - len(shown)} more", anchor="end")
 
