@@ -359,7 +359,7 @@ def _entries(machine: Machine, step: Step | None, request: Request | None, row: 
         yield entry
         yield from _to_entry(entry, arrow, "" if why else f"{number}")
         if why == "not in the nodemask":
-            yield Line(f"strike {entry.key}", AXIS, entry.x + 10, y + 11, entry.x + entry.width - 10, y + 11, layer=TEXTS)
+            yield Line(f"strike {entry.key}", AXIS, entry.x + 9, y + 11, entry.x + entry.width - 9, y + 11, layer=TEXTS)
     if len(shown) < len(zones):
         yield Text(f"more {row}", MUTED, RIGHT, y + 15, f"and {len(zones) - len(shown)} more", anchor="end")
 
