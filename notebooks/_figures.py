@@ -21,7 +21,7 @@ from mmviz.explore.player import Player
 
 HERE = pathlib.Path(__file__).resolve().parent
 FORMATS = ("pdf", "svg", "png")
-SHOWN = ("slide", "subslide", "fragment")
+SHOWN = ("slide", "subslide", "fragment", "-")  # "-" goes on with the slide before
 
 
 def value_of(source, names):

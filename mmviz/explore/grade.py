@@ -94,7 +94,7 @@ def grade(entries: Iterable[Entry]) -> Report:
     --------
     >>> from mmviz.explore.quiz import Quiz
     >>> quiz = Quiz("half_back", seed=1)
-    >>> said = quiz.answer("a")
+    >>> said = quiz.answer(quiz.question.right)
     >>> report = grade([Entry(2, "Ada", "", quiz.code), Entry(3, "Bob", "", "half_back/1")])
     >>> report.scores, len(report.problems)
     ({('Ada', ''): (1, 1)}, 1)
