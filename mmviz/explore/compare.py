@@ -159,6 +159,6 @@ def _said(left: Recording, right: Recording, names: tuple[str, str]) -> Say:
 
     def sentences(both: BothSteps) -> str:
         steps = zip(say, (both.left, both.right), both.moved, strict=True)
-        said = [tell(step.event) if step and moved else "waits." for tell, step, moved in steps]
+        said = [tell(step.event) if step and moved else "is done." for tell, step, moved in steps]
         return f"Both: {said[0]}" if said[0] == said[1] else f"{names[0]}: {said[0]} {names[1]}: {said[1]}"
     return sentences

@@ -51,7 +51,8 @@ def use() -> Html:
     mmviz is ready.
     """
     return Html(f'<style>{style()}</style><script type="module">{script()}</script>'
-                "<span>mmviz is ready.</span>", "mmviz is ready.")
+                "<span>mmviz is ready. In JupyterLab, <em>Edit &gt; Clear Outputs of All Cells</em> takes away the "
+                "saved answers below the questions.</span>", "mmviz is ready.")
 
 
 def script() -> str:

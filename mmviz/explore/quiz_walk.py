@@ -89,7 +89,7 @@ def _why_not_asked(zone: Zone, asked: ev.RequestPrepared, nodes: str) -> tuple[s
 def _why_served(checks: list[ev.WatermarkChecked], steps: list[Step]) -> str:
     slow = any(isinstance(step.event, ev.SlowpathEntered) for step in steps)
     numbers = f", {checks[-1].free:,} against {checks[-1].min + checks[-1].reserve:,}" if checks else ""
-    return "It is the first zone of the walk that passes its watermark and has a block" + numbers + (
+    return "It is the first zone of the walk that passes its watermark and has a block that may be taken" + numbers + (
         "; no zone passed LOW, and the slow path asks for less" if slow else "")
 
 
