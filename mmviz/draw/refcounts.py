@@ -68,7 +68,8 @@ def draw_refcounts(state: Machine, step: Step | None = None, *, pfns: list[int] 
     shown = [held(state, pfn) for pfn in (frames_of(state, step) if pfns is None else pfns)]
     marks: list[Mark] = [
         Text("title", STRONG, MARGIN, 24, "Who holds each page"),
-        Text("remark", MUTED, MARGIN, 42, "m: a mapping, c: the page cache, v: a pagevec, k: the kernel, p: a pin")]
+        Text("remark", MUTED, MARGIN, 42, "m: a mapping, c: the page cache, v: a pagevec, k: the kernel, "
+             "p: a pin, or the wait for a TLB flush")]
     for i, page in enumerate(shown[:MOST]):
         marks += _row(page, HEAD + i * ROW, getattr(event_of(step), "pfn", None) == page.pfn)
     if len(shown) > MOST:

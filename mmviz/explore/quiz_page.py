@@ -95,4 +95,5 @@ def _part(part: Part, x: float, y: float) -> str:
 def _pattern(tile: Mapping[str, str | int]) -> str:
     return (f'<pattern id="{PREFIX}{tile["id"]}" width="{tile["size"]}" height="{tile["size"]}" '
             f'patternUnits="userSpaceOnUse"><path fill="{tile["fill"]}" d="M0 0H{tile["size"]}V{tile["size"]}H0Z"/>'
-            f'<path d="{tile["d"]}" stroke="{tile["stroke"]}" stroke-width="{tile["width"]}" fill="none"/></pattern>')
+            f'<path d="{tile["d"]}" stroke="{tile["stroke"]}" stroke-width="{tile["width"]}" fill="none" '
+            'stroke-linecap="round"/></pattern>')

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..kernel import MPOL_NAMES
+from ..kernel import MPOL_NAMES, PF_MEMALLOC_NOCMA
 
 ITEMS = ("the free counter", "the free CMA counter")
 
@@ -90,6 +90,12 @@ def _zone_locked(w: dict[str, Any]) -> str:
     return f"{w['pfn']:#x}, order {w['order']}, leaves the buddy lists {goal}."
 
 
+def _current(w: dict[str, Any]) -> str:
+    if w["flags"] & PF_MEMALLOC_NOCMA:
+        return "From here on the task gets no CMA pages."
+    return f"CPU {w['cpu']} asks{', in an interrupt' if w['in_interrupt'] else ''}."
+
+
 def _extfrag(w: dict[str, Any]) -> str:
     owner = ", pageblock and all" if w["change_ownership"] else "; its pageblock stays as it was"
     return (f"{w['pfn']:#x}, order {w['fallback_order']}, goes over from {w['fallback_migratetype_name']} to "
@@ -121,7 +127,7 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "SetZoneBoosted": "Zone {zone}'s flag ZONE_BOOSTED_WATERMARK is now {value}.",
     "SetReservedHighatomic": "Zone {zone} now keeps {nr_pages:,} pages for atomic requests.",
     "SetWatermarks": "Zone {zone}'s marks are now {wmark_min:,}, {wmark_low:,} and {wmark_high:,} pages.",
-    "SetCurrent": "Another task asks: CPU {cpu}.",
+    "SetCurrent": _current,
     "SetMempolicy": lambda w: f"The task's memory policy is now {_policy(w['mode'], w['nodes'])}.",
     "SetIlPrev": "Interleaving goes on after node {il_prev}.",
     "NodemaskChosen": lambda w: f"Policy {_policy(w['mode'], '')}: "

@@ -255,7 +255,8 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "FastWalkEnded": "The lockless walk from {start:#x} to {end:#x} took {taken:,} of its pages.",
     "FastEntryChecked": _yes("The entry of {vaddr:#x}", "lets its page be taken without a lock",
                              "stops the lockless walk", "allowed"),
-    "LongtermChosen": _yes("Pages from {vaddr:#x} on", "must not stay in CMA memory", "may lie anywhere", "longterm"),
+    "LongtermChosen": _yes("Pages from {vaddr:#x} on are", "held for long: they must not stay in CMA memory",
+                           "not held for long: they may lie anywhere", "longterm"),
     "CmaPagesFound": "Of the {taken:,} pages taken, {isolated:,} lie in CMA memory and can be moved.",
     "MigrationConsidered": "Page {pfn:#x} has {references:,} references; {expected:,} are accounted for.",
 }
