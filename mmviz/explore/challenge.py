@@ -113,6 +113,8 @@ class Challenge:
         self.attempts = min(self.attempts + 1, MOST_ATTEMPTS)
         self.points = max(self.points, points)
         check(missing, "", missing)
+        if points > 1 and not missing:
+            print(f"{points:,} points; your best: {self.points:,}.")
 
     def _run(self, mine: Callable[[Machine], object]) -> Verdict | None:
         """What the judge says; None if `mine` asked for nothing."""

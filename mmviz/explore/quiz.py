@@ -22,6 +22,7 @@ from ipywidgets import widget_serialization
 from ..draw.fixmap import draw_fixmap
 from ..draw.free_area import draw_free_area
 from ..draw.map import draw_map
+from ..draw.pcp import draw_pcp
 from ..draw.pkmap import draw_pkmap
 from ..draw.scene import Scene
 from ..draw.watermarks import draw_watermarks
@@ -197,7 +198,8 @@ class Quiz(anywidget.AnyWidget):
         if self._offer is None:
             raise ValueError("there is a machine to run after a wrong answer, if one is known for which it is right; "
                              "quiz.solution() steps through what happened")
-        return self._offer.run(self._picture)
+        return self._offer.run(partial(draw_pcp, zone=self._question.zone[0], nid=self._question.zone[1])
+                               if self._question.kind == "pcp_fill" else self._picture)
 
     def _close(self, chosen: int | None) -> Html:
         question = self._question

@@ -91,8 +91,9 @@ def ask_table_index(recording: Recording, number: int) -> Question | None:
     levels = [level for level in geometry_of(state).levels if not level.folded]
     level = levels[(number + (event.vaddr >> PAGE_SHIFT)) % len(levels)]
     index, top = level.index(event.vaddr), level.shift + level.ptrs.bit_length() - 2
-    text = (f"{geometry_of(state).name}: the CPU looks up {event.vaddr:#x}. Which entry of the {level.name} table does "
-            "it take?")
+    cut = " + ".join(f"{each.name} {each.ptrs.bit_length() - 1}" for each in levels)
+    text = (f"{geometry_of(state).name} ({cut} + 12 bits): the CPU looks up {event.vaddr:#x}. Which entry of the "
+            f"{level.name} table does it take?")
     right = _entry(level, index, f"Bits {top} to {level.shift} of the address are {index:0{top - level.shift + 1}b}")
     return ask("table_index", text, right, list(_other_entries(levels, level, event.vaddr)), number, event.mm)
 

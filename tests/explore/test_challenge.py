@@ -135,7 +135,8 @@ def test_a_few_lines_meet_it_on_every_seed(name, capsys):
     for seed in SEEDS:
         challenge = Challenge(name, seed)
         challenge.check(lambda machine, c=challenge: SOLUTIONS[name](machine, c))
-        assert capsys.readouterr().out == "Right.\n", (seed, challenge.text)
+        points = f"{challenge.points:,} points; your best: {challenge.points:,}.\n" if challenge.points > 1 else ""
+        assert capsys.readouterr().out == f"Right.\n{points}", (seed, challenge.text)
         assert challenge.points and challenge.attempts == 1
         assert Challenge.verify(challenge.code)[:3] == (name, seed, 1)
         texts.add(challenge.text)
