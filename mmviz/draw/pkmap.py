@@ -3,7 +3,7 @@
                  0                      slot, address, page, pkmap_count
               (  0  )                   0 0xff400000 ------ 0: free
         3 (  2  )  (  2  ) 1            1 0xff401000 0x1400 2: one user
-              (  1  )   <-- hand        2 0xff402000 0x1401 1: no users, until a sweep
+              (  1  )   <-- hand        2 0xff402000 0x1401 1: mapped, no users
                  2                      3 0xff403000 0x1402 2: one user
 
 Solid has users, a broken outline is mapped without users, white is free; the number is pkmap_count. The hand moves
@@ -73,7 +73,7 @@ def window_of(state: Machine) -> Kmap:
 def users(count: int) -> str:
     """A pkmap_count in words."""
     if count < 2:
-        return ("free", "no users, until a sweep")[count]
+        return ("free", "mapped, no users")[count]
     return "one user" if count == 2 else f"{count - 1:,} users"
 
 

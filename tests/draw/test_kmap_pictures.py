@@ -140,7 +140,7 @@ def test_counts_and_meanings_of_the_slots():
     swept = rec.select(ev.ZeroPkmapsSought)[0]
     before = {mark.key: mark for mark in draw_pkmap(rec.at(swept.number)).marks}
     assert [before[f"slot {nr}"].meaning for nr in range(4)] == [BOX, pcp("M"), used("M"), used("M")]
-    assert before["row 1"].text == "1 0xff401000 0x1400 1: no users, until a sweep"
+    assert before["row 1"].text == "1 0xff401000 0x1400 1: mapped, no users"
     assert before["row 0"].text == "0 0xff400000 ------ 0: free"
 
 
