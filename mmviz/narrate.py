@@ -6,12 +6,13 @@ is loaded when its first event is told.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 from .kernel import Config, gfp_name
+from .sentences import Run
 from .trace import Call, Event, Recording, Step
 
 ADDRESSES = 1 << 47  # a number from here on is an address
@@ -31,17 +32,37 @@ def sentence(event: Event, config: Config | None = None) -> str:
     >>> sentence(BuddyChecked(0, 1, 0x1000, 0x1001, 0, False, False))
     'The buddy of 0x1000 at order 0 is 0x1001: not free at that order, so the merging stops.'
     """
-    template = _sentences(type(event).__module__)[type(event).__name__]
+    template = _table(type(event).__module__, "SENTENCES")[type(event).__name__]
     words = _words(event, config or Config())
-    return template(words) if callable(template) else template.format_map(words)
+    return str(template(words)) if callable(template) else str(template).format_map(words)
+
+
+def run_of(event: Event) -> Run | None:
+    """How events like this one are told together; None if each is told for itself."""
+    run: Run | None = _table(type(event).__module__, "RUNS").get(type(event).__name__)
+    return run if run is not None and run.key(event) is not None else None
+
+
+def told(events: Sequence[Event], config: Config | None = None) -> str:
+    """One sentence for events in a row: that of their run, or that of the last, which is what they come to.
+
+    Examples
+    --------
+    >>> from mmviz.mm.events import FreeAreaSearched
+    >>> told([FreeAreaSearched(0, 1, order, 1, False) for order in range(3)])
+    'Orders 0 to 2, MOVABLE: the lists are empty.'
+    """
+    run = run_of(events[-1])
+    if run is None or len(events) < run.least or any(run_of(event) != run for event in events):
+        return sentence(events[-1], config)
+    return run.sentence([_words(event, config or Config()) for event in events])
 
 
 @cache
-def _sentences(module: str) -> dict[str, str | Callable[[dict[str, Any]], str]]:
-    """The sentences of the events that `module` (mmviz.mm.events) defines."""
-    found = import_module(f"{__package__}.sentences.{module.rpartition('.')[2]}")
-    table: dict[str, str | Callable[[dict[str, Any]], str]] = found.SENTENCES
-    return table
+def _table(module: str, name: str) -> dict[str, Any]:
+    """A table of the sentences that belong to the events of `module` (mmviz.mm.events); empty if there is none."""
+    found: dict[str, Any] = getattr(import_module(f"{__package__}.sentences.{module.rpartition('.')[2]}"), name, {})
+    return found
 
 
 def _words(event: Event, config: Config) -> dict[str, Any]:

@@ -24,7 +24,7 @@ LAYERS = [
     {"kernel", "errors"},
     {"trace"},
     {"mm"},
-    {"capture", "narrate", "sentences"},
+    {"capture", "narrate", "sentences", "excerpt"},
     {"draw"},
     {"explore"},
     {"__init__", "__main__"},

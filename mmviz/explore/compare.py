@@ -3,32 +3,34 @@
     Compare(left, right, draw_free_area)      two recordings of the same requests
     Compare("tail_rule")                      a pair that is ready: v5.4, and a machine that does one thing otherwise
 
-Both recordings are cut into their requests (the outermost calls), and step together: within a request, the shorter one
-waits at its end for the longer. So what a position shows is the same request on both sides. With ``by="request"`` a
-position is the end of a request. The two pictures are one scene, so this is a Stepper, wherever it is shown.
+Both recordings are cut into their requests (the outermost calls), and step together: what both do stands at the same
+position, and where one does more, the other stays as it is. With ``by="request"`` a position is the end of a request.
+The two pictures are one scene, so this is a Stepper, wherever it is shown.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ..draw.beside import beside
 from ..draw.scene import Scene
+from ..excerpt import Excerpt, in_short
 from ..trace import Recording, Step
 from .pairs import PAIRS, recordings
-from .stepper import Draw, Say, Stepper, draw_of, narrator
+from .stepper import Draw, Say, Stepper, draw_of
 
 BY = ("step", "request")
 
 
 class BothSteps(NamedTuple):
-    """What both sides did last, in the shape of a Step; a side that waits has not moved."""
+    """What both sides did last, in the shape of a Step; a side that stays as it is has not moved."""
 
     number: int
     left: Step | None
     right: Step | None
-    moved: tuple[bool, bool]
+    said: tuple[str, str]  # "" of a side that has not moved
     decision: bool  # nothing has changed on either side since the position before
     stack: tuple[()] = ()  # there would be two
 
@@ -53,24 +55,27 @@ class Together:
     """
 
     def __init__(self, left: Recording, right: Recording, by: str = "step") -> None:
-        ends = [_request_ends(left), _request_ends(right)]
+        self.left, self.right = in_short(left), in_short(right)
+        ends = [_request_ends(self.left), _request_ends(self.right)]
         if by not in BY:
             raise ValueError(f"by must be one of {', '.join(BY)}, got {by!r}")
         if len(ends[0]) != len(ends[1]):
             raise ValueError(f"both recordings must be of the same requests, got {len(ends[0])} on the left and "
                              f"{len(ends[1])} on the right")
-        self.left, self.right = left, right
-        self.places = [(0, 0), *(_steps(*ends) if by == "step" else zip(*ends, strict=True))]
+        both = _steps(self.left, self.right, *ends) if by == "step" else zip(*ends, strict=True)
+        self.places = [(0, 0), *both]
 
     def __len__(self) -> int:
         return len(self.places) - 1
 
     def __getitem__(self, i: int) -> BothSteps:
         number = range(len(self))[i]
-        before, (left, right) = self.places[number], self.places[number + 1]
-        since = self.left.steps[before[0]:left] + self.right.steps[before[1]:right]
-        return BothSteps(number, self.left[left - 1] if left else None, self.right[right - 1] if right else None,
-                         (left > before[0], right > before[1]), all(step.event.decision for step in since))
+        before, after = self.places[number], self.places[number + 1]
+        sides = list(zip((self.left, self.right), before, after, strict=True))
+        left, right = (side[new - 1] if new else None for side, _, new in sides)
+        said = tuple(side.sentence(new - 1) if new > old else "" for side, old, new in sides)
+        unchanged = all(side.decision(place) for side, old, new in sides for place in range(old, new))
+        return BothSteps(number, left, right, (said[0], said[1]), unchanged)
 
     def at(self, i: int) -> tuple[Any, Any]:
         """Both states at position `i`."""
@@ -78,16 +83,21 @@ class Together:
         return self.left.at(left), self.right.at(right)
 
 
-def _request_ends(recording: Recording) -> list[int]:
+def _request_ends(recording: Excerpt) -> list[int]:
     """How many steps are done at the end of each request."""
     calls = [step.stack[0].call if step.stack else -1 - step.number for step in recording]
     return [i for i in range(1, len(calls) + 1) if i == len(calls) or calls[i] != calls[i - 1]]
 
 
-def _steps(left: Sequence[int], right: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Position by position; who is through with a request first waits."""
-    for (a, b), (end_a, end_b) in pairwise(zip([0, *left], [0, *right], strict=True)):
-        yield from ((min(a + n, end_a), min(b + n, end_b)) for n in range(1, max(end_a - a, end_b - b) + 1))
+def _steps(left: Excerpt, right: Excerpt, left_ends: Sequence[int], right_ends: Sequence[int],
+           ) -> Iterator[tuple[int, int]]:
+    """Position by position, request by request: what both do, they do together."""
+    kinds = [[type(step.event).__name__ for step in side] for side in (left, right)]
+    for (a, b), (end_a, end_b) in pairwise(zip([0, *left_ends], [0, *right_ends], strict=True)):
+        matcher = SequenceMatcher(None, kinds[0][a:end_a], kinds[1][b:end_b], autojunk=False)
+        for _, i, to_i, j, to_j in matcher.get_opcodes():
+            for n in range(1, max(to_i - i, to_j - j) + 1):
+                yield min(a + i + n, a + to_i), min(b + j + n, b + to_j)
 
 
 class Compare(Stepper):
@@ -115,7 +125,7 @@ class Compare(Stepper):
     Examples
     --------
     >>> Compare("half")
-    Compare(The lower half is kept | The upper half is kept: 73 steps)
+    Compare(The lower half is kept | The upper half is kept: 47 steps)
     """
 
     def __init__(self, left: Recording | str, right: Recording | None = None, draw: Draw | None = None, *,
@@ -132,7 +142,7 @@ class Compare(Stepper):
                             f"{type(left).__name__}, {type(right).__name__} and {draw!r}")
         self.names, self.together = names, Together(first, second, by)
         super().__init__(self.together, _both(draw, names), at, label or f"{names[0]} | {names[1]}",
-                         say=_said(first, second, names))
+                         say=_said(names))
 
     def __repr__(self) -> str:
         return f"Compare({self.names[0]} | {self.names[1]}: {len(self)} steps)"
@@ -153,12 +163,9 @@ def _both(draw: Draw, names: tuple[str, str]) -> Draw:
     return drawing
 
 
-def _said(left: Recording, right: Recording, names: tuple[str, str]) -> Say:
+def _said(names: tuple[str, str]) -> Say:
     """One sentence where both do the same, else one for each."""
-    say = narrator(left), narrator(right)
-
     def sentences(both: BothSteps) -> str:
-        steps = zip(say, (both.left, both.right), both.moved, strict=True)
-        said = [tell(step.event) if step and moved else "is done." for tell, step, moved in steps]
-        return f"Both: {said[0]}" if said[0] == said[1] else f"{names[0]}: {said[0]} {names[1]}: {said[1]}"
+        left, right = (said or "nothing." for said in both.said)
+        return f"Both: {left}" if left == right else f"{names[0]}: {left} {names[1]}: {right}"
     return sentences

@@ -22,6 +22,7 @@ from ..draw.beside import beside
 from ..draw.refcounts import draw_refcounts
 from ..draw.scene import Scene
 from ..draw.vmas import draw_vmas
+from ..excerpt import Excerpt
 from ..kernel import (
     FOLL_FORCE,
     FOLL_WRITE,
@@ -135,25 +136,11 @@ def go_on(machine: Machine, mm: MmStruct, setting: Setting, pages: list[int]) ->
         access(machine, mm, setting.vaddr, True)
 
 
-class Moments:
-    """Some steps of a recording, in the shape of one: those of `MOMENTS` during the call, and the end of what comes."""
-
-    def __init__(self, recording: Recording) -> None:
-        self.recording = recording
-        over = recording.select(ev.UserPagesGot)[-1].number
-        found = [step.number for step in recording.steps[:over + 1] if isinstance(step.event, MOMENTS)]
-        self.numbers = found + [len(recording) - 1] * (len(recording) > over + 1)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, i: int) -> Step:
-        return self.recording[self.numbers[i]]
-
-    def at(self, i: int) -> Machine:
-        """The state after `i` of these steps."""
-        state: Machine = self.recording.at(self.numbers[i - 1] + 1 if i else 0)
-        return state
+def moments(recording: Recording) -> Excerpt:
+    """Those of `MOMENTS` during the call, and the end of what comes then."""
+    over = recording.select(ev.UserPagesGot)[-1].number + 1
+    found = [step.number + 1 for step in recording.steps[:over] if isinstance(step.event, MOMENTS)]
+    return Excerpt(recording, found + [len(recording)] * (len(recording) > over))
 
 
 def draw(state: Machine, step: Step | None = None) -> Scene:
@@ -188,4 +175,4 @@ class GupPanel(Panel):
     def shown(self, setting: Setting) -> Story:
         """The call of a setting."""
         recording, pages, got = run(setting)
-        return story_of(Moments(recording), draw, at=-1, label=heading(setting, pages, got))
+        return story_of(moments(recording), draw, at=-1, label=heading(setting, pages, got))

@@ -32,6 +32,7 @@ STEPS = 160  # shown step by step, if more than one call is: what a saved output
 ALLOCATORS = ("SLUB", "SLAB", "SLOB")
 SIZES = (4, 16, 64)
 NODES = ("any", "0", "1")
+PAGE_ALLOCATOR = ("__alloc_pages_nodemask", "__free_pages")  # stepped over where no picture shows it
 ORDERS = ("none", "all", "reversed", "every_other", "random")
 PICTURES = ("cache", "slab", "size_classes", "free_area")  # each is draw_<name>; SLOB shows its page instead of three
 LIMITS = {"cpus": (1, 8), "nodes": (1, 2), "size": (0, 20_000), "second": (0, 20_000), "cpu": (0, 7),
@@ -163,7 +164,8 @@ class SlabPanel(Panel):
     def shown(self, setting: Setting) -> Story:
         """The last calls of a setting."""
         recording, first, count = run(setting)
-        return story_of(recording, picture_of(setting), at=-1, label=heading(setting, recording, first, count))
+        return story_of(recording, picture_of(setting), at=-1, label=heading(setting, recording, first, count),
+                        over=() if setting.picture == "free_area" else PAGE_ALLOCATOR)
 
     def coupled(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         """Let a CPU or node that is chosen exist, and one that goes away ask no more."""

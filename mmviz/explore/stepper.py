@@ -4,18 +4,20 @@
 
 draws the picture for every step there is, hands all of them to the browser at once, and is done: no kernel is asked
 while you step. `draw` is called as ``draw(state, step)``, with the state after the step; before the first step it is
-called with None for the step.
+called with None for the step. What says the same again and again is one step (see excerpt.py).
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from ..draw.scene import Scene
+from ..excerpt import Excerpt, in_short
 from ..kernel import gfp_name, source_url
-from ..mm.events import FreeAreaSearched, GuardChecked
+from ..mm.events import FreeAreaSearched
 from ..narrate import ADDRESSES, sentence
+from ..trace import Recording
 from .coding import CallLine, Encoder
 from .player import Player, Story, place, still
 
@@ -40,21 +42,31 @@ class Frame(NamedTuple):
     step: Any
     sentence: str
     scene: Scene
+    decision: bool = False
 
 
 def frames(recording: Any, draw: Draw, say: Say | None = None, only: Container[int] | None = None) -> Iterator[Frame]:
     """The steps of a recording with their pictures, in turn: every step, or `only` some."""
-    say = say or narrator(recording)
+    tell, is_decision = _told(recording, say)
     states = recording.states() if hasattr(recording, "states") else map(recording.at, range(len(recording) + 1))
     for i, state in zip(range(len(recording) + 1), states, strict=False):
         if only is not None and i not in only:
             continue
         step = recording[i - 1] if i else None
         try:
-            yield Frame(i, step, say(step.event) if step else START, draw(state, step))
+            told = (tell(i - 1), draw(state, step), is_decision(i - 1)) if step else (START, draw(state, step))
+            yield Frame(i, step, *told)
         except Exception as error:
             error.add_note(f"while drawing step {i} of {len(recording)}: {step.event if step else 'the start'}")
             raise
+
+
+def _told(recording: Any, say: Say | None) -> tuple[Callable[[int], str], Callable[[int], bool]]:
+    """What says the sentence of a step, by its number from 0, and what says whether it is a decision."""
+    if isinstance(recording, Excerpt) and say is None:
+        return recording.sentence, recording.decision
+    narrate = say or narrator(recording)
+    return lambda i: narrate(recording[i].event), lambda i: recording[i].event.decision
 
 
 def narrator(recording: Any) -> Say:
@@ -102,6 +114,13 @@ class Stepper(Player):
         The steps of the film strip. If not given: first, middle and last, as far as they fit in 40 KB.
     say : callable, optional
         ``say(event) -> str``, one sentence; `mmviz.narrate.sentence` if not given.
+    over : str or collection of str, optional
+        Kernel functions to step over: each call of one is a single step, as in ``over="__alloc_pages_nodemask"``.
+
+    runs : bool, optional
+        Whether what says the same again and again ("the list is empty", order after order) is one step.
+
+    `at` and `strip` count the steps of the recording.
 
     Attributes
     ----------
@@ -111,17 +130,22 @@ class Stepper(Player):
     """
 
     def __init__(self, recording: Any, draw: Draw, at: int | None = None, label: str | None = None, *,
-                 strip: Sequence[int] | None = None, say: Say | None = None) -> None:
-        super().__init__(story_of(recording, draw, at, label, strip=strip, say=say))
+                 strip: Sequence[int] | None = None, say: Say | None = None, over: str | Collection[str] = (),
+                 runs: bool = True) -> None:
+        super().__init__(story_of(recording, draw, at, label, strip=strip, say=say, over=over, runs=runs))
 
 
 def story_of(recording: Any, draw: Draw, at: int | None = None, label: str | None = None, *,
-             strip: Sequence[int] | None = None, say: Say | None = None) -> Story:
+             strip: Sequence[int] | None = None, say: Say | None = None, over: str | Collection[str] = (),
+             runs: bool = True) -> Story:
     """Every step of a recording with its picture, for a player; what the arguments mean is said at `Stepper`."""
-    last = _checked_length(recording)
-    wanted = [place(i, last) for i in (strip if strip is not None else (0, last // 2, -1))]
-    start = place(at or 0, last)
-    encoder, stills = Encoder(), []
+    length = _checked_length(recording)
+    found = [place(i, length) for i in (at or 0, *(strip if strip is not None else (0, length // 2, -1)))]
+    if isinstance(recording, Recording):
+        recording = in_short(recording, over, runs=runs)
+        found = [recording.place(i) for i in found]
+    start, *wanted = found
+    last, encoder, stills = len(recording), Encoder(), []
     for frame in frames(recording, draw, say):
         _add(encoder, frame)
         if frame.number == start or not start:
@@ -140,10 +164,8 @@ def _checked_length(recording: Any) -> int:
 
 
 def is_milestone(event: Any) -> bool:
-    """Whether "next decision" stops at an event: a decision, but no list searched in vain, no half left unguarded."""
-    in_vain = isinstance(event, FreeAreaSearched) and not event.found
-    unguarded = isinstance(event, GuardChecked) and not event.guarded
-    return event.decision and not in_vain and not unguarded
+    """Whether "next decision" stops at an event: a decision, but no list searched in vain."""
+    return event.decision and not (isinstance(event, FreeAreaSearched) and not event.found)
 
 
 def _add(encoder: Encoder, frame: Frame) -> None:
@@ -151,6 +173,5 @@ def _add(encoder: Encoder, frame: Frame) -> None:
     if step is None:
         encoder.add(frame.scene, frame.sentence)
         return
-    decision = step.event.decision
-    boring = decision and not is_milestone(step.event)
-    encoder.add(frame.scene, frame.sentence, call_lines(step.stack), decision, boring)
+    boring = frame.decision and not is_milestone(step.event)
+    encoder.add(frame.scene, frame.sentence, call_lines(step.stack), frame.decision, boring)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..kernel import MPOL_NAMES, PF_MEMALLOC_NOCMA
+from . import Run
 
 ITEMS = ("the free counter", "the free CMA counter")
 
@@ -166,3 +167,18 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "MmPageFreeBatched": "Page {pfn:#x} of the list is committed.",
     "MmPageAllocExtfrag": _extfrag,
 }
+
+
+def _place(event: Any) -> tuple[int, int, int]:
+    return event.nid, event.zone_idx, event.migratetype if hasattr(event, "migratetype") else event.start_mt
+
+
+SEARCHED = Run("searched", lambda event: None if event.found else _place(event), 2,
+               lambda w: f"Orders {w[0]['order']} to {w[-1]['order']}, {w[0]['migratetype_name']}: the lists are "
+                         "empty.")
+FALLBACK = Run("fallback", lambda event: _place(event) if event.fallback_mt < 0 else None, 2,
+               lambda w: f"Orders {w[0]['order']} to {w[-1]['order']}: no other type has a block.")
+HALF = Run("half", lambda event: None if getattr(event, "guarded", False) else event.pfn, 2,
+           lambda w: f"The upper half, {w[-1]['pfn']:#x}, goes to the head of the order-{w[-1]['order']} "
+                     f"{w[-1]['migratetype_name']} list.")
+RUNS = {"FreeAreaSearched": SEARCHED, "FallbackSearched": FALLBACK, "GuardChecked": HALF, "AddToFreeArea": HALF}

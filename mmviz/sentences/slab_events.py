@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..kernel import MPOL_NAMES
+from . import Run
 
 LABELS = {"redo": "what this CPU has is looked at.", "new_slab": "another slab is needed.",
           "load_freelist": "a free list is found, and its first object is taken."}
@@ -121,7 +122,8 @@ def _freepointer(w: dict[str, Any]) -> str:
 def _page_list(w: dict[str, Any]) -> str:
     head = f"begins at {w['freelist']:#x}" if w["freelist"] else "is empty"
     owner = "a CPU's" if w["frozen"] else "no CPU's"
-    return f"Slab {w['pfn']:#x}: its own list {head}, {w['inuse']:,} objects count as in use, and it is {owner}."
+    count = f"{_objects(w['inuse'])} count{'s' * (w['inuse'] == 1)} as in use"
+    return f"Slab {w['pfn']:#x}: its own list {head}, {count}, and it is {owner}."
 
 
 def _laid(w: dict[str, Any]) -> str:
@@ -152,7 +154,7 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "CpuPartialPushed": ("Slab {pfn:#x} is first on CPU {cpu}'s partial list of {cache}, which now counts {pages:,} "
                          "slabs and {pobjects:,} free objects."),
     "CpuPartialPopped": "Slab {pfn:#x} leaves CPU {cpu}'s partial list of {cache}.",
-    "SetPageSlab": "The {pages} from {pfn:#x} on become a slab of {cache}, cut into {objects:,} objects.",
+    "SetPageSlab": "{pages} from {pfn:#x} on: a slab of {cache} now, cut into {objects:,} objects.",
     "FreelistLaid": _laid,
     "SetFreepointer": _freepointer,
     "CmpxchgDoubleSlab": _page_list,
@@ -189,3 +191,8 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "SlabDiscarded": "The empty slab {pfn:#x} of {cache} is let go, all {pages} of it.",
     "CacheShrunk": _shrunk,
 }
+
+GIVEN_BACK = Run("given back", lambda event: None if getattr(event, "frozen", True) is False else event.pfn, 4,
+                 lambda w: f"{_objects(sum('fp' in each for each in w)).capitalize()} go back to the list of slab "
+                           f"{w[0]['pfn']:#x}, one by one; the slab is still a CPU's.")
+RUNS = {"SetFreepointer": GIVEN_BACK, "CmpxchgDoubleSlab": GIVEN_BACK}

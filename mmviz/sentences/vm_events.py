@@ -256,7 +256,7 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "FastEntryChecked": _yes("The entry of {vaddr:#x}", "lets its page be taken without a lock",
                              "stops the lockless walk", "allowed"),
     "LongtermChosen": _yes("Pages from {vaddr:#x} on are", "held for long: they must not stay in CMA memory",
-                           "not held for long: they may lie anywhere", "longterm"),
+                           "not held for long: they may lie in any memory, in CMA too", "longterm"),
     "CmaPagesFound": "Of the {taken:,} pages taken, {isolated:,} lie in CMA memory and can be moved.",
-    "MigrationConsidered": "Page {pfn:#x} has {references:,} references; {expected:,} are accounted for.",
+    "MigrationConsidered": "References of page {pfn:#x}: {references:,}, of which {expected:,} can be accounted for.",
 }

@@ -4,6 +4,7 @@ import json
 import pytest
 
 import mmviz as mv
+from mmviz.excerpt import in_short
 from mmviz.explore.compare import Compare, Together
 from mmviz.explore.experiment import repeated, wrong_machine
 from mmviz.explore.pairs import PAIRS, recordings
@@ -16,7 +17,7 @@ from mmviz.mm.variants import VARIANTS, variant
 @pytest.mark.parametrize("name", PAIRS)
 def test_every_pair_shows_its_difference(name):
     pair = Compare(name)
-    left, right = pair.together.left, pair.together.right
+    left, right = pair.together.left.recording, pair.together.right.recording
     assert [step.event for step in left] != [step.event for step in right]
     assert left.at(len(left)) == left.live and right.at(len(right)) == right.live
     assert [call.symbol for call in left.calls()] == [call.symbol for call in right.calls()]
@@ -26,20 +27,26 @@ def test_every_pair_shows_its_difference(name):
 def test_a_request_begins_on_both_sides_at_once():
     together = Together(*recordings(PAIRS["half"]))
     assert together.at(0) == (together.left.at(0), together.right.at(0))
-    assert together.at(len(together)) == (together.left.live, together.right.live)
+    assert together.at(len(together)) == (together.left.recording.live, together.right.recording.live)
     ends = {(left, right) for left, right in together.places}
     for both in zip(Together(*recordings(PAIRS["half"]), by="request").places, strict=True):
         assert both[0] in ends
     steps = [together[i] for i in range(len(together))]
-    waiting = [step for step in steps if not all(step.moved)]
-    assert waiting and all(any(step.moved) for step in steps)
+    assert all(any(step.said) for step in steps)
 
 
-def test_who_waits_keeps_its_picture_and_says_so():
-    pair = Compare("half")
-    i = next(i for i in range(len(pair)) if pair.together[i].moved == (True, False))
-    assert pair.together[i].right is pair.together.right[pair.together.places[i][1] - 1]
-    assert "The upper half is kept: is done." in json.loads(pair.data)["texts"][0][0] or "is done." in pair.data
+def test_who_does_nothing_keeps_its_picture_and_says_so():
+    pair = Compare("batch", by="step")
+    i = next(i for i in range(len(pair)) if not pair.together[i].said[0])
+    assert pair.together[i].left == pair.together.left[pair.together.places[i][0] - 1]
+    assert "Batch 1: nothing. Batch 63: " in " ".join(json.loads(pair.data)["texts"][0]) or "nothing." in pair.data
+
+
+def test_what_both_do_stands_at_one_position():
+    """With batch 1 and 63 the ways part at the refill; the answer of every request stands at the same position."""
+    together = Together(*recordings(PAIRS["batch"]))
+    answers = [[both.said[side].startswith("The request for") for both in together] for side in (0, 1)]
+    assert answers[0] == answers[1] and sum(answers[0]) == 10
 
 
 def test_two_recordings_of_yours():
@@ -49,7 +56,8 @@ def test_two_recordings_of_yours():
     with mv.record(mv.toy(4)) as right:
         mine.alloc_pages(right.live, mv.GFP_NOWAIT, 3)
     pair = mv.Compare(left, right, mv.draw_free_area, names=("v5.4", "Mine"), at=-1)
-    assert repr(pair) == f"Compare(v5.4 | Mine: {max(len(left), len(right))} steps)" and pair.step == len(pair)
+    assert repr(pair) == f"Compare(v5.4 | Mine: {len(pair)} steps)" and pair.step == len(pair)
+    assert max(len(in_short(side)) for side in (left, right)) <= len(pair) < len(left) + len(right)
 
 
 def test_what_does_not_fit_is_told():

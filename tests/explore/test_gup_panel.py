@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mmviz.draw.refcounts import held
 from mmviz.draw.scene import Rect
-from mmviz.explore.gup_panel import LIMITS, WORDS, GupPanel, Moments, Setting, draw, run
+from mmviz.explore.gup_panel import LIMITS, WORDS, GupPanel, Setting, draw, moments, run
 from mmviz.mm import vm_events as ev
 
 USUAL = "first=touched second=untouched third=hole fourth=remapped start=0 pages=5 access=write force=no then=nothing"
@@ -39,8 +39,8 @@ def test_it_goes_as_far_as_pages_may_be_taken(setting):
     far = next((i for i, page in enumerate(asked) if not may_be_taken(setting, page)), setting.pages)
     assert got == (far or -14) and len(pages) == far
     assert recording.at(len(recording)) == recording.live
-    moments = Moments(recording)
-    assert moments.at(len(moments)) == recording.live and moments.at(0) == recording.at(0)
+    places = moments(recording)
+    assert places.at(len(places)) == recording.live and places.at(0) == recording.at(0)
 
 
 @given(some_settings())
@@ -68,10 +68,10 @@ def test_what_comes_then():
 
 def test_the_moments_are_few_and_end_with_the_answer():
     recording, _, _ = run(Setting())
-    moments = Moments(recording)
-    assert len(moments) == 10 < len(recording) / 10
-    assert isinstance(moments[len(moments) - 1].event, ev.UserPagesGot)
-    keys = {mark.key for mark in draw(moments.at(3), moments[2]).marks if isinstance(mark, Rect)}
+    places = moments(recording)
+    assert len(places) == 10 < len(recording) / 10
+    assert isinstance(places[len(places) - 1].event, ev.UserPagesGot)
+    keys = {mark.key for mark in draw(places.at(3), places[2]).marks if isinstance(mark, Rect)}
     assert any(key.startswith("left vma") for key in keys) and any(key.startswith("right frame") for key in keys)
 
 

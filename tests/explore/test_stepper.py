@@ -6,10 +6,12 @@ import pytest
 
 import mmviz as mv
 from mmviz.draw.free_area import draw_free_area
+from mmviz.excerpt import in_short
 from mmviz.explore.coding import decode, drawn
 from mmviz.explore.film import film
 from mmviz.explore.page import use
 from mmviz.explore.stepper import Stepper, is_milestone
+from mmviz.mm.events import FreeAreaSearched
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +103,25 @@ def test_next_decision_passes_over_what_was_searched_in_vain():
     machine = mv.toy(4)
     with mv.record(machine) as recording:
         mv.alloc_pages(machine, mv.GFP_KERNEL, 0)
-    data = json.loads(Stepper(recording, draw_free_area).data)
-    boring = {type(recording[i - 1].event).__name__ for i in data["boring"]}
-    assert boring == {"FreeAreaSearched", "GuardChecked"} and set(data["boring"]) < set(data["decisions"])
-    found = [i + 1 for i, step in enumerate(recording) if getattr(step.event, "found", False)]
+    data, short = json.loads(Stepper(recording, draw_free_area).data), in_short(recording)
+    boring = {short[i - 1].event for i in data["boring"]}
+    assert boring and all(isinstance(event, FreeAreaSearched) and not event.found for event in boring)
+    assert set(data["boring"]) < set(data["decisions"])
+    found = [i + 1 for i, step in enumerate(short) if getattr(step.event, "found", False)]
     assert found and not set(found) & set(data["boring"])
-    assert is_milestone(recording[found[0] - 1].event)
+    assert is_milestone(short[found[0] - 1].event)
+
+
+def test_what_says_the_same_is_one_step_and_a_call_can_be_stepped_over():
+    with mv.record(mv.toy(4)) as recording:
+        mv.alloc_pages(recording.live, mv.GFP_KERNEL, 0)
+    every, short = Stepper(recording, draw_free_area, at=20), Stepper(recording, draw_free_area, at=20, over="expand")
+    assert len(recording) > len(every) == len(in_short(recording)) > len(short)
+    assert every.step == in_short(recording).place(20) < 20
+    assert json.loads(every.data)["decisions"] == [
+        i + 1 for i in range(len(every)) if in_short(recording).decision(i)]
+    with pytest.raises(ValueError, match="over must be kernel functions that the simulator has, got nothing"):
+        Stepper(recording, draw_free_area, over="nothing")
 
 
 def test_film(toy):
