@@ -55,6 +55,7 @@ function ask(root, model) {
   const fields = make("fieldset", {}, make("legend", {}, asked.text), ...options.map(({ row }) => row));
   const form = make("form", {}, fields, make("div", { class: "mmviz-quiz-bar" }, answer, again, score, line), verdict, trial);
   root.replaceChildren(make("div", { class: "mmviz-quiz-scroll" }, picture), form);
+  root.classList.toggle("mmviz-asking", asked.below && model.get("said") === ""); // the next cell is the answer: room before it
 
   const choice = () => options.findIndex(({ radio }) => radio.checked);
   const send = (wish) => model.send({ number: asked.number, ...wish });
@@ -82,6 +83,7 @@ function ask(root, model) {
       const sign = i === said.right ? "Right. " : i === said.chosen ? "Your answer, not right. " : "Not right. ";
       reason.replaceChildren(make("b", {}, sign), ...sentence(said.reasons[i]));
     });
+    root.classList.remove("mmviz-asking");
     mark();
     verdict.replaceChildren(said.words, spoken(asked, said));
     score.textContent = said.score;
@@ -107,6 +109,7 @@ function ask(root, model) {
     run.textContent = "It runs ...";
     send({ experiment: true });
   });
+  code.addEventListener("focus", () => code.select());
   picture.addEventListener("click", (event) => {
     const one = event.target.closest("[data-option]");
     if (one) choose(+one.dataset.option);

@@ -67,6 +67,8 @@ class Quiz(anywidget.AnyWidget):
         The step of the recording to begin at.
     machine : Machine, optional
         What a lesson's question shows, as it is before the answer.
+    most : int, optional
+        How many questions a test has, 1 or more; practice has no end.
 
     Raises
     ------
@@ -90,8 +92,9 @@ class Quiz(anywidget.AnyWidget):
     shown = traitlets.Instance(Compare, allow_none=True).tag(sync=True, **widget_serialization)
 
     def __init__(self, source: Recording | str, ask: Kind | Iterable[Kind] | None = None, seed: int = 1,
-                 draw: Draw | None = None, at: int = 0, machine: Machine | None = None) -> None:
-        self._series = Series(source, ask, seed, at, machine)
+                 draw: Draw | None = None, at: int = 0, machine: Machine | None = None,
+                 most: int | None = None) -> None:
+        self._series = Series(source, ask, seed, at, machine, most)
         self._draw, self._answers, self._right = draw, "", 0
         self._offer: Offer | None = None
         first = self._series.problem(0)
@@ -167,13 +170,14 @@ class Quiz(anywidget.AnyWidget):
         Raises
         ------
         ValueError
-            If this one has had no answer, or the recording has no further one.
+            If this one has had no answer, or was the last.
         """
         if not self._answered:
             raise ValueError("answer this question first; quiz.solution() gives it up and shows what happened")
         following = self._series.problem(len(self._answers))
         if following is None:
-            raise ValueError(f"the recording has no further question of the kind {self._kind}")
+            raise ValueError(f"that was the last of {self._series.most} questions" if self._series.most
+                             else f"the recording has no further question of the kind {self._kind}")
         self._show(*following)
 
     def solution(self) -> Stepper:
@@ -211,8 +215,8 @@ class Quiz(anywidget.AnyWidget):
         self.said = json.dumps({
             "number": len(self._answers) - 1, "chosen": chosen, "right": question.right_place,
             "words": verdict(question, chosen), "reasons": [option.reason for option in question.options],
-            "score": f"{self._right} right of {len(self._answers)}", "code": self.code,
-            "more": self._series.problem(len(self._answers)) is not None, "offer": offer})
+            "score": self._count(), "code": self.code, "offer": offer,
+            "more": self._series.problem(len(self._answers)) is not None})
         run = f"{offer}: quiz.experiment() runs it." if offer else ""
         return Html(reply(question, chosen, run), words(question, chosen, run))
 
@@ -225,6 +229,13 @@ class Quiz(anywidget.AnyWidget):
     @property
     def _kind(self) -> str:
         return self._series.name.partition("@")[0]
+
+    def _count(self) -> str:
+        """How many were right of how many, and whether that is all."""
+        so_far, most = f"{self._right} right of {len(self._answers)}", self._series.most
+        if most is None:
+            return so_far
+        return f"{so_far}. That was the last." if len(self._answers) == most else f"{so_far}; {most} in all"
 
     def _score(self) -> Score:
         return Score(self._kind, self._series.seed, self._answers, self._right, len(self._answers))
@@ -258,6 +269,7 @@ class Quiz(anywidget.AnyWidget):
             self.said, self.shown = "", None
             self.asked = json.dumps({"number": len(self._answers), "text": question.text,
                                      "options": [option.label for option in question.options],
+                                     "below": not self._series.endless,
                                      "picture": clickable(scene, places) if scene else ""})
 
     def _heard(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:

@@ -57,14 +57,18 @@ class Series:
         The step of the recording to begin at.
     machine : Machine
         What a lesson's question has a picture of.
+    most : int, optional
+        How many questions there are; without end if not given.
     """
 
     def __init__(self, source: Recording | str, ask: Kind | Iterable[Kind] | None, seed: int, at: int = 0,
-                 machine: Any = None) -> None:
+                 machine: Any = None, most: int | None = None) -> None:
+        if most is not None and (type(most) is not int or most < 1):
+            raise ValueError(f"most must be an int from 1 on, got {most!r}")
         for name, given in (("seed", seed), ("at", at)):
             if type(given) is not int or not 0 <= given < 10**9:
                 raise ValueError(f"{name} must be an int 0 to 999,999,999, got {given!r}")
-        self.seed, self.source, self.name, self.machine = seed, source, "", machine
+        self.seed, self.source, self.name, self.machine, self.most = seed, source, "", machine, most
         if isinstance(source, str):
             self._in_turn = () if is_prediction(source) else _kinds(source.split("+"))
             self.name = "+".join(self._in_turn) or prediction(source).kind
@@ -78,8 +82,15 @@ class Series:
         else:
             raise TypeError(f"a Quiz takes a Recording or one of {', '.join(KINDS)}, got {type(source).__name__}")
 
+    @property
+    def endless(self) -> bool:
+        """Whether problems are made; else what happens is in the recording, or the lesson's next cell."""
+        return isinstance(self.source, str) and not is_prediction(self.source)
+
     def problem(self, i: int) -> tuple[Recording, Question] | None:
-        """The i-th question and its recording; None if the recording has no further one."""
+        """The i-th question and its recording; None if there is no further one."""
+        if self.most is not None and i >= self.most:
+            return None
         if isinstance(self.source, str) and is_prediction(self.source):
             return None if i else (Recording(self.machine), prediction(self.name).shuffled(self.seed))
         if isinstance(self.source, str):

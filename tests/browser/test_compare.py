@@ -19,8 +19,10 @@ def step_through(page, player):
     slider = player.get_by_role("slider", name="step")
     slider.focus()
     page.keyboard.press("End")
-    expect(say).to_contain_text("Head or tail: ")
-    expect(say).to_contain_text("Head only: ")
+    expect(say).to_contain_text("Both: Page 0x1007 is back on the buddy lists")
+    page.keyboard.press("ArrowLeft")
+    expect(say).to_contain_text("Head or tail: Block 0x1004 goes to the tail of the order-2")
+    expect(say).to_contain_text("Head only: nothing.")
     for side in ("left", "right"):
         expect(player.locator(f"[data-key='{side} heading']")).to_be_visible()
     expect(player.locator(".mmviz-picture")).to_have_accessible_name(re.compile("Head or tail: .*Head only: "))

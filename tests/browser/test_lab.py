@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 import mmviz as mv
+from mmviz.excerpt import in_short
 
 from .conftest import code_cell
 
@@ -19,11 +20,11 @@ CELLS = [
 
 
 def last_step():
-    """How many steps the notebook's recording has."""
+    """How many places the notebook's stepper has."""
     machine = mv.toy(64)
     with mv.record(machine) as rec:
         mv.alloc_pages(machine, mv.GFP_KERNEL, 3)
-    return len(rec)
+    return len(in_short(rec))
 
 
 LAST = last_step()

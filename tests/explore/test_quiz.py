@@ -310,6 +310,29 @@ def test_one_answer_an_instance():
     assert quiz.question == Quiz("merge", seed=4).question
 
 
+def test_a_test_has_an_end():
+    quiz = Quiz("merge+steal", seed=3, most=2)
+    quiz.answer("a")
+    assert json.loads(quiz.said)["more"] and json.loads(quiz.said)["score"].endswith("right of 1; 2 in all")
+    quiz.again()
+    quiz.answer("a")
+    assert not json.loads(quiz.said)["more"] and json.loads(quiz.said)["score"].endswith(" of 2. That was the last.")
+    with pytest.raises(ValueError, match="that was the last of 2 questions"):
+        quiz.again()
+    assert Quiz.verify(quiz.code).attempts == 2, "a code is that of the same quiz without an end"
+    for most in (0, -1, 2.0, True):
+        with pytest.raises(ValueError, match=f"most must be an int from 1 on, got {most}"):
+            Quiz("merge", most=most)
+
+
+def test_room_before_the_answer_is_for_the_questions_of_a_lesson():
+    """What the next cell shows stays off the screen until there is an answer; practice has no next cell."""
+    with mv.record(mv.toy(4)) as recording:
+        mv.alloc_pages(recording.live, mv.GFP_KERNEL, 0)
+    asked = [json.loads(quiz.asked) for quiz in (Quiz("03a-R3"), Quiz(recording), Quiz("merge"), Quiz("merge", most=1))]
+    assert [quiz["below"] for quiz in asked] == [True, True, False, False]
+
+
 def test_solution_steps_through_the_same_instance():
     quiz = Quiz("half_back", seed=3)
     quiz.answer("a")
@@ -368,7 +391,7 @@ def test_every_event_of_the_table_is_one():
 def test_nothing_of_the_answer_is_sent(kind):
     quiz = Quiz(kind, seed=4)
     asked = json.loads(quiz.asked)
-    assert set(asked) == {"number", "text", "options", "picture"} and quiz.said == ""
+    assert set(asked) == {"number", "text", "options", "picture", "below"} and quiz.said == ""
     assert asked["options"] == [option.label for option in quiz.question.options]
     for option in quiz.question.options:
         assert option.reason.split(" (")[0] not in quiz.asked
