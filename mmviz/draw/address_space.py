@@ -31,7 +31,7 @@ from .scene import Line, Mark, Rect, Scene, Text
 from .style import BOX, GRID, HOLE, MUTED, NUMBER, STRONG, TEXT, Meaning, free, used
 
 LEFT, WIDE = 150.0, 190.0
-FRAMES, FRAMES_WIDE = 590.0, 140.0
+FRAMES, FRAMES_WIDE = 636.0, 110.0
 TALL = 430.0
 ROW = 38.0
 MIB = 1 << 20
@@ -143,10 +143,11 @@ def _addresses(pieces: list[Piece], to_scale: bool, height: float) -> list[Mark]
         marks.append(Rect(f"piece {piece.name}", piece.meaning, LEFT, top, WIDE, max(tall, 1.5),
                           label=piece.name if fits else "", words=f"{piece.name} from {piece.start:#x}, {length}",
                           tip=f"{piece.name}: {piece.start:#x} to {piece.end:#x}\n{length}\n{piece.what}"))
-        said = f"{length}: {piece.what}" if fits else f"{piece.name}, {length}"
+        said = f"{length}: {piece.what}" if fits else f"{piece.name} from {piece.start:#x}, {length}"
         marks.append(Text(f"said {piece.name}", TEXT, LEFT + WIDE + 20, beside + 4, said))
         marks.append(Line(f"lead {piece.name}", GRID, LEFT + WIDE + 2, top + tall / 2, LEFT + WIDE + 17, beside))
-        marks.append(Text(f"start {piece.name}", NUMBER, LEFT - 12, beside + 4, f"{piece.start:#x}", anchor="end"))
+        if fits:  # where it begins: at its lower edge
+            marks.append(Text(f"start {piece.name}", NUMBER, LEFT - 12, top + tall, f"{piece.start:#x}", anchor="end"))
     return marks
 
 

@@ -25,7 +25,6 @@ LEFT = 150.0
 CHIP, APART, LANE = 92.0, 12.0, 58.0  # width of a slab, between two, height of a lane
 MOST = int((RIGHT - LEFT) // (CHIP + APART))  # slabs in a lane
 BAR = 18.0
-NAMES = {"full": "full, on no list"}
 
 
 def draw_cache(state: Machine, step: Step | None = None, *, cache: str | None = None,
@@ -110,13 +109,20 @@ def _object(known: list[SlabView], looked_for: frozenset[int]) -> str:
 
 def _lane(lane: str, slabs: list[SlabView], y: float, step: Step | None, looked_for: frozenset[int]) -> Iterator[Mark]:
     yield Rect(f"lane {lane}", BAND, LEFT - 8, y, RIGHT - LEFT + 8, LANE - 8, label="", tip=f"{lane}: {len(slabs)}")
-    yield Text(f"name {lane}", STRONG, MARGIN, y + 20, NAMES.get(lane, lane))
+    yield Text(f"name {lane}", STRONG, MARGIN, y + 20, _lane_name(lane, slabs))
     yield Text(f"count {lane}", MUTED, MARGIN, y + 37, f"{len(slabs)} slab{'s' * (len(slabs) != 1)}")
     shown = slabs if len(slabs) <= MOST else slabs[:MOST - 1]
     for place, view in enumerate(shown):
         yield from _chip(view, LEFT + place * (CHIP + APART), y + 7, step, looked_for)
     if len(shown) < len(slabs):
         yield Text(f"more {lane}", MUTED, LEFT + len(shown) * (CHIP + APART), y + 22, f"{len(slabs) - len(shown)} more")
+
+
+def _lane_name(lane: str, slabs: list[SlabView]) -> str:
+    """A slab that is on no list is full, or on its way from one list to another."""
+    if lane != "full":
+        return lane
+    return "full, on no list" if all(view.inuse == view.objects for view in slabs) else "on no list"
 
 
 def _chip(view: SlabView, x: float, y: float, step: Step | None, looked_for: frozenset[int]) -> Iterator[Mark]:

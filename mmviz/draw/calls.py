@@ -17,7 +17,7 @@ is running is meant. What runs below the innermost line, and is not in the outli
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
@@ -51,6 +51,7 @@ ALSO = {
     "clear highmen for 1 << order pages": ("PagesCleared",),
     "alloc_flags &= ~ALLOC_NOFRAGMENT;": ("NofragmentDropped",),
     "goto retry;": ("NofragmentDropped",),
+    "if (no_fallback) {": ("NofragmentDropped",),
     "return NULL;": ("AllocationFailed",),
     "if (is_cow_mapping)": ("RemapChecked",),
     "vma->vm_pgoff = pfn": ("remap_pfn_range:SetVmPgoff",),
@@ -125,7 +126,8 @@ def draw_calls(state: Machine, step: Step | None = None, *, outline: str | None 
     """
     lines = read_outline(_text(outline))
     lit = lit_lines(lines, step)
-    innermost = max(lit, key=lambda i: (lit[i], i), default=-1)
+    outer = {above for i in lit for above in _above(lines, i)}
+    innermost = max(lit.keys() - outer, key=lambda i: (lit[i], i), default=-1)
     done = _done(lines, step, recording) if recording and step is not None else set()
     remark = "ink: on the call stack; triangle: the innermost line" + ("; tick: ran before" if recording else "")
     marks = heading(state, "The outline, running", remark, step, width - MARGIN)
@@ -208,12 +210,15 @@ def _under(lines: tuple[OutlineLine, ...], found: list[int], above: str, last: i
     return next(chain(under, behind), found[0])
 
 
+def _above(lines: tuple[OutlineLine, ...], i: int) -> Iterator[int]:
+    """The lines that line `i` stands under, the nearest first."""
+    while (i := lines[i].parent) >= 0:
+        yield i
+
+
 def _caller(lines: tuple[OutlineLine, ...], i: int) -> str:
     """The function of the nearest line above `i` in the tree that names one."""
-    parent = lines[i].parent
-    while parent >= 0 and not lines[parent].symbol:
-        parent = lines[parent].parent
-    return lines[parent].symbol if parent >= 0 else ""
+    return next((lines[above].symbol for above in _above(lines, i) if lines[above].symbol), "")
 
 
 def _done(lines: tuple[OutlineLine, ...], step: Step, recording: Iterable[Step]) -> set[int]:

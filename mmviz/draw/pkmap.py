@@ -27,7 +27,7 @@ from .style import AXIS, BOX, CODE, GRID, MARK, MUTED, NUMBER, RECLAIM, STRONG, 
 RING = 32  # slots that fit on a ring
 CENTRE, RADIUS = 205.0, 130.0
 TABLE = 430.0  # where the table begins
-CARPET = 64  # slots in a row of the carpet
+CARPET, CARPET_RIGHT = 64, RIGHT - 100.0  # slots in a row of the carpet, and where it ends
 
 
 def draw_pkmap(state: Machine, step: Step | None = None) -> Scene:
@@ -105,7 +105,7 @@ def _ring(kmap: Kmap, step: Step | None) -> tuple[list[Mark], float]:
     for nr in range(count):
         x, y = _place(nr, count, RADIUS, middle)
         far = RADIUS + radius + 13
-        label_x, label_y = _place(nr, count, far, middle)
+        label_x, label_y = _place(nr, count, far, middle) if nr else (CENTRE + radius + 4, middle - RADIUS - radius)
         marks.append(Dot(f"slot {nr}", meaning_of(kmap.pkmap_count[nr]), x, y, radius, label=str(kmap.pkmap_count[nr]),
                          touched=nr in now))  # the table says the rest
         marks.append(Text(f"nr {nr}", STRONG if nr == kmap.last_pkmap_nr else MUTED, label_x, label_y + 4, str(nr),
@@ -153,7 +153,7 @@ def _table(kmap: Kmap, now: set[int]) -> list[Mark]:
 
 def _carpet(kmap: Kmap, step: Step | None) -> tuple[list[Mark], float]:
     """A window of a whole page table: runs of slots that are free, unused, or in use alike."""
-    now, marks, width = slots_touched(kmap, step), list[Mark](), (RIGHT - 70) / CARPET
+    now, marks, width = slots_touched(kmap, step), list[Mark](), (CARPET_RIGHT - 70) / CARPET
     for row in range(0, kmap.windows.last_pkmap, CARPET):
         y = HEAD + 22 + row / CARPET * 22
         marks.append(Text(f"row {row}", NUMBER, 62, y + 12, str(row), anchor="end"))
@@ -166,12 +166,12 @@ def _carpet(kmap: Kmap, step: Step | None) -> tuple[list[Mark], float]:
     bottom = HEAD + 22 + kmap.windows.last_pkmap / CARPET * 22
     row, column = divmod(kmap.last_pkmap_nr, CARPET)
     x, y = 70 + (column + 0.5) * width, HEAD + 22 + row * 22
-    marks.append(Arrow("hand", MARK, x, bottom + 22, x, y + 18, touched=isinstance(event_of(step), ev.SetLastPkmapNr),
-                       tip=f"last_pkmap_nr = {kmap.last_pkmap_nr}", words=f"the hand is at slot {kmap.last_pkmap_nr}"))
-    on_the_left = x < WIDTH / 2
-    marks.append(Text("hand name", MUTED, x + (8 if on_the_left else -8), bottom + 20,
-                      f"last_pkmap_nr {kmap.last_pkmap_nr}", anchor="start" if on_the_left else "end"))
-    return marks, bottom + 16
+    marks += [Line("hand at", MARK, x, y - 4, x, y + 21),
+              Arrow("hand", MARK, CARPET_RIGHT + 30, y + 8.5, CARPET_RIGHT + 4, y + 8.5,
+                    touched=isinstance(event_of(step), ev.SetLastPkmapNr), tip=f"last_pkmap_nr = {kmap.last_pkmap_nr}",
+                    words=f"the hand is at slot {kmap.last_pkmap_nr}"),
+              Text("hand name", MUTED, CARPET_RIGHT + 34, y + 12.5, f"hand: {kmap.last_pkmap_nr}")]
+    return marks, bottom
 
 
 def _runs(kmap: Kmap, row: int, now: set[int]) -> list[tuple[int, int]]:

@@ -22,7 +22,7 @@ from .slab_reading import MINE, USED, Chain, SlabView, addresses, cache_of, view
 from .style import BOX, HOLE, LINK, MUTED, NUMBER, Meaning, free, pcp, used
 
 TOP = HEAD + 62  # of the first row; above it the heads of the lists
-LABEL = 64.0  # room for the offset of a row
+LABEL = 82.0  # room for the first object of a row, and its offset
 MOST_HOPS = 14  # arrows of a list
 ROWS = ((4, 4, 36.0, 36.0), (48, 8, 30.0, 34.0), (128, 16, 22.0, 24.0), (1 << 30, 32, 16.0, 10.0))
 """Up to so many objects: objects in a row, height of a row, gap above it."""
@@ -61,7 +61,9 @@ def draw_slab(state: Machine, step: Step | None = None, *, cache: str | None = N
         marks = heading(state, title, "the first request will make one", step)
         return Scene(title, WIDTH, HEAD + 20, marks, f"{title}: the first request will make one.")
     title = f"Slab {view.pfn:#x} of {name}: {view.objects} objects of {view.size:,} bytes"
+    lost = view.objects - view.inuse - len({number for chain in view.chains for number in chain.objects})
     remark = f"order {view.order}, {_place(view)}; {view.inuse} in use, {view.left_over:,} bytes left over"
+    remark += f"; {lost} on no list, lost" if lost > 0 else ""
     marks = heading(state, title, remark, step) + list(_objects(view, step))
     for number, chain in enumerate(view.chains):
         marks += _chain(view, chain, number)
@@ -71,16 +73,18 @@ def draw_slab(state: Machine, step: Step | None = None, *, cache: str | None = N
 
 def _words(view: SlabView, title: str, remark: str) -> str:
     lists = "; ".join(f"{chain.name}: {', '.join(map(str, chain.objects[:8]))}" + " ..." * (len(chain.objects) > 8)
-                      for chain in view.chains)
+                      + f", then {chain.bites} again, without end" * (chain.bites >= 0) for chain in view.chains)
     return f"{title}. {remark}. {f'Free objects by number, the next first: {lists}.' if lists else 'None is free.'}"
 
 
 def _place(view: SlabView) -> str:
     """Where the slab is, in words."""
     owner, number, *kind = [*view.where.split(), ""]
+    waiting = view.objects - view.inuse
     if owner == "full":
-        return "full, and on no list"
-    return f"on {owner} {number}'s {kind[0]} list" if kind[0] else f"cpu slab of {owner} {number}"
+        return "on no list: on its way" if waiting else "full, and on no list"
+    arrays = f" (the other {waiting} are in arrays)" if kind[0] == "full" and waiting else ""
+    return f"on {owner} {number}'s {kind[0]} list{arrays}" if kind[0] else f"cpu slab of {owner} {number}"
 
 
 def _view_of(state: Machine, step: Step | None, name: str, pfn: int | None) -> SlabView | None:
@@ -139,7 +143,7 @@ def _objects(view: SlabView, step: Step | None) -> Iterator[Mark]:
             yield Rect(f"padding {address:#x}", HOLE, x + width - padding - 1, y, padding, height, label="",
                        tip=f"padding: {view.size - view.object_size} bytes")
         if number % columns == 0:
-            yield Text(f"row {number}", NUMBER, MARGIN, y + height / 2 + 4, f"+{number * view.size:#x}")
+            yield Text(f"row {number}", NUMBER, MARGIN, y + height / 2 + 4, f"{number}: +{number * view.size:#x}")
     yield from _rest(view)
 
 
@@ -164,12 +168,25 @@ def _chain(view: SlabView, chain: Chain, number: int) -> list[Mark]:
         Rect(f"head {chain.name}", BOX, x, HEAD - 4, len(said) * 6.9 + 16, 22, label=said,
              tip=f"{chain.name}: {len(chain.objects)} free objects, next to go out: object {hops[0]}"),
         Arrow(f"first {chain.name}", LINK, x + 12, HEAD + 18, cell_x + width * (0.3 + 0.1 * number), cell_y)]
+    if not chain.linked:
+        return marks
     marks += [_hop(view, chain.name, one, other) for one, other in pairwise(hops)
               if not _reads_on(view, one, other)]
+    if chain.bites >= 0:
+        marks.append(_loop(view, chain))
     if len(chain.objects) > len(hops):
         marks.append(Text(f"more {chain.name}", MUTED, x + len(said) * 6.9 + 24, HEAD + 11,
                           f"first {MOST_HOPS} arrows shown"))
     return marks
+
+
+def _loop(view: SlabView, chain: Chain) -> Arrow:
+    """From the last object of a list back to one that came before: the list never ends."""
+    one, other = chain.objects[-1], chain.bites
+    if one != other:
+        return _hop(view, f"{chain.name} again", one, other)
+    x, y, width, height = _cell(view, one)
+    return Arrow(f"next {chain.name} again", LINK, x + width * 0.8, y + height, x + width * 0.2, y + height, bend=0.9)
 
 
 def _reads_on(view: SlabView, one: int, other: int) -> bool:

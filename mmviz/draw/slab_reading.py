@@ -25,10 +25,23 @@ ADDRESSES = ("object", "ptr", "vaddr", "freelist")  # the fields of events that 
 
 
 class Chain(NamedTuple):
-    """A list of free objects: its name, and their numbers in the slab, the next to go out first."""
+    """A list of free objects.
+
+    Attributes
+    ----------
+    name : str
+    objects : tuple of int
+        Their numbers in the slab, the next to go out first.
+    linked : bool
+        Whether each says which one is next; False for an array of SLAB.
+    bites : int
+        The object that comes after the last one again, in a list that a double free has made; else -1.
+    """
 
     name: str
     objects: tuple[int, ...]
+    linked: bool = True
+    bites: int = -1
 
 
 class SlabView(NamedTuple):
@@ -136,8 +149,13 @@ def _slub_view(machine: Machine, cache: KmemCache, page: SlabPage) -> SlabView:
     chains = ((f"CPU {cpu}: c->freelist", mine), ("page->freelist", others))
     return SlabView(cache.name, page.pfn, page.order, page.nid, page.start, cache.size, cache.object_size,
                     page.objects, _slub_where(cache, page, cpu), state,
-                    tuple(Chain(name, tuple((each - page.start) // cache.size for each in chain))
-                          for name, chain in chains if chain))
+                    tuple(_chain(page, cache, name, chain) for name, chain in chains if chain))
+
+
+def _chain(page: SlabPage, cache: KmemCache, name: str, chain: tuple[int, ...]) -> Chain:
+    after = page.freepointer.get(chain[-1], 0)
+    return Chain(name, tuple((each - page.start) // cache.size for each in chain),
+                 bites=(after - page.start) // cache.size if after else -1)
 
 
 def _slub_where(cache: KmemCache, page: SlabPage, cpu: int) -> str:
@@ -155,11 +173,11 @@ def _slab_view(machine: Machine, name: str, cache: SlabCache, pfn: int) -> SlabV
     arrays = {array: _numbers(page.s_mem, cache, ac.entry[::-1]) for array, ac in cache.array.items()}
     waiting = {number for numbers in arrays.values() for number in numbers}
     state = tuple(FREE if number in free else MINE if number in waiting else USED for number in range(cache.num))
-    chains = [Chain(_array_name(array), numbers) for array, numbers in arrays.items() if numbers]
+    chains = [Chain(_array_name(array), numbers, linked=False) for array, numbers in arrays.items() if numbers]
     where = next((kind for kind, pfns in cache.node[nid].slabs.items() if pfn in pfns), "")
     return SlabView(name, pfn, cache.gfporder, nid, page.s_mem, cache.size, cache.object_size, cache.num,
                     f"node {nid} {where}".strip(), state,
-                    (*chains, *([Chain("freelist of the slab", tuple(free))] if free else [])))
+                    (*chains, *([Chain("freelist of the slab", tuple(free), linked=False)] if free else [])))
 
 
 def _numbers(start: int, cache: SlabCache, entries: list[int]) -> tuple[int, ...]:

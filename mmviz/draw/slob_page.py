@@ -53,9 +53,9 @@ def draw_slob_page(state: Machine, step: Step | None = None, *, pfn: int | None 
     """
     part = state.parts.get("slob")
     if not isinstance(part, Slob) or not part.pages:
-        title = "No page of SLOB yet"
-        marks = heading(state, title, "the first request will take one", step)
-        return Scene(title, WIDTH, HEAD + 20, marks, f"{title}: the first request will take one.")
+        title, remark = "SLOB holds no page", "the next small request takes one"
+        marks = heading(state, title, remark, step)
+        return Scene(title, WIDTH, HEAD + 20, marks, f"{title}: {remark}.")
     page = _page_of(state, part, step, pfn)
     blocks = list(_blocks(state, part, page))
     count = sum(kind == "object" for kind, *_ in blocks)

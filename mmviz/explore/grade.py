@@ -43,13 +43,18 @@ class Report:
     """What a class list comes to; `str(report)` is its tables."""
 
     scores: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)  # (name, when) -> right, attempts
-    ideas: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind of question, wrong idea) -> how often
+    reasons: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # (kind, idea without numbers) -> as given
     challenges: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # name -> (attempts, points) of each
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return "\n".join([*_score_table(self.scores), "", *_comparison(self.scores), *_idea_table(self.ideas),
                           *_challenge_table(self.challenges), *self.problems])
+
+    @property
+    def ideas(self) -> Counter[tuple[str, str]]:
+        """How often each wrong idea was met: (kind of question, the idea)."""
+        return Counter({(kind, in_common(reasons)): len(reasons) for (kind, _), reasons in self.reasons.items()})
 
     def add(self, entry: Entry) -> None:
         """Count one code; ValueError if it cannot be read."""
@@ -59,7 +64,8 @@ class Report:
             self._count(entry, int(result.points > 0), 1)
         else:
             score = decode(entry.code)
-            self.ideas.update(wrong_ideas(score))
+            for kind, reason in wrong_ideas(score):
+                self.reasons.setdefault((kind, NUMBER.sub("N", reason)), []).append(reason)
             self._count(entry, score.right, score.attempts)
 
     def _count(self, entry: Entry, right: int, attempts: int) -> None:
@@ -121,7 +127,17 @@ def wrong_ideas(score: Score) -> Iterator[tuple[str, str]]:
             question = problem[1]
             option = question.options[LETTERS.index(letter)]
             if option.value != question.right:
-                yield question.kind, NUMBER.sub("N", option.reason)
+                yield question.kind, option.reason
+
+
+def in_common(reasons: list[str]) -> str:
+    """One sentence for reasons that differ in their numbers only: a number that all share stays, others are N.
+
+    >>> in_common(["Bits 12 to 20 count from 0", "Bits 21 to 29 count from 0"])
+    'Bits N to N count from 0'
+    """
+    numbers = iter([set(each) for each in zip(*map(NUMBER.findall, reasons), strict=True)])
+    return NUMBER.sub(lambda found: found[0] if len(next(numbers)) == 1 else "N", reasons[0])
 
 
 # ---------------------------------------------------------------- tables

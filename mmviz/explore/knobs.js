@@ -55,13 +55,20 @@ function render({ model, el }) {
 
   const reset = make("button", { type: "button" }, "reset");
   reset.addEventListener("click", () => tell("values", { ...model.get("start") }));
-  const line = make("input", { type: "text", spellcheck: "false", "aria-label": "this setting as text" });
+  const line = make("textarea", { rows: 1, spellcheck: "false", "aria-label": "this setting as text" });
   line.addEventListener("focus", () => line.select());
-  line.addEventListener("change", () => tell("typed", line.value));
+  let taken = "";
+  const take = () => { taken = line.value; tell("typed", taken); };
+  line.addEventListener("change", () => line.value !== taken && take());
+  line.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault(); // one line of text, however many it takes on the screen
+    take();
+  });
   const problem = make("p", { class: "mmviz-problem", role: "alert" });
   root.append(make("label", { class: "mmviz-line" }, make("span", {}, "this setting as text"), line), reset, problem);
 
-  for (const control of root.querySelectorAll("input, select, button")) control.dataset.lmSuppressShortcuts = "true";
+  for (const control of root.querySelectorAll("input, textarea, select, button")) control.dataset.lmSuppressShortcuts = "true";
   root.addEventListener("keydown", (event) => {
     if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation(); // the notebook has plans for letters
   });
@@ -71,7 +78,10 @@ function render({ model, el }) {
     knob.show(values[knob.name]);
     if (knob.needs) knob.control.disabled = !values[knob.needs];
   });
-  const showLine = () => { line.value = model.get("line"); };
+  const showLine = () => {
+    line.value = model.get("line");
+    line.rows = Math.ceil(line.value.length / 85);
+  };
   const showProblem = () => { problem.textContent = model.get("problem"); };
   const shown = { values: showValues, line: showLine, problem: showProblem };
   for (const name in shown) { shown[name](); model.on(`change:${name}`, shown[name]); }

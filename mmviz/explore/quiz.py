@@ -26,6 +26,7 @@ from ..draw.pcp import draw_pcp
 from ..draw.pkmap import draw_pkmap
 from ..draw.scene import Scene
 from ..draw.watermarks import draw_watermarks
+from ..draw.zonelists import draw_zonelists
 from ..mm.machine import Machine
 from ..trace import Recording, Step
 from . import quiz_vm
@@ -42,8 +43,10 @@ from .stepper import Draw, Stepper, draw_of
 PICTURES: dict[str, Callable[..., Scene]] = {
     "zone_serves": draw_map, "watermark": draw_watermarks, "next_node": draw_watermarks,
     **quiz_vm.PICTURES, **SLAB_PICTURES}
-WHOLE = {  # pictures that are of no zone
-    "kmap_slot": draw_pkmap, "kmap_sweep": draw_pkmap, "kmap_sleep": draw_pkmap, "kmap_nested": draw_fixmap}
+WHOLE: dict[str, Draw] = {  # pictures that are of no zone
+    "node_order": draw_zonelists, "kmap_slot": draw_pkmap, "kmap_sweep": draw_pkmap, "kmap_sleep": draw_pkmap,
+    "kmap_nested": draw_fixmap}
+WORDS_ALONE = {"node_order", "size_class"}  # a picture would say nothing of the distances, or all of the classes
 SHOW_STEP = {"half_back", "merge", "head_or_tail", "next_node"}  # where the step before is part of the question
 
 
@@ -254,7 +257,9 @@ class Quiz(anywidget.AnyWidget):
         return self._series.machine is not None and bool(self._draw or picture_of(self._question.kind))
 
     def _scene(self) -> Scene | None:
-        """The picture before the answer; a lesson's question may have none."""
+        """The picture before the answer, if there is one."""
+        if self._draw is None and self._question.kind in WORDS_ALONE:
+            return None
         if is_prediction(self._question.kind) and not self._has_picture():
             return None
         before = _before(self._recording, self._question.step) if self._question.kind in SHOW_STEP else None

@@ -99,7 +99,8 @@ def boot(zones: Sequence[ZoneSize | tuple[str, int, int] | tuple[str, int, int, 
     _set_marks(machine, min_free_kbytes, watermarks)
     given = {"batch": batch, "high": high, "grouping": grouping, "watermarks": watermarks,
              "min_free_kbytes": min_free_kbytes, "percpu_pagelist_fraction": percpu_pagelist_fraction or None}
-    machine.by_hand = tuple(name for name, value in given.items() if value is not None)
+    machine.by_hand = tuple(f"no {name}" if value is False else name for name, value in given.items()
+                            if value is not None)
     return machine
 
 

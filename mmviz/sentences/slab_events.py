@@ -23,8 +23,9 @@ def _allocated(w: dict[str, Any]) -> str:
     if not w["ptr"]:
         return f"The request for {w['bytes_req']:,} bytes ({w['gfp']}) ends with NULL."
     waste = w["bytes_alloc"] - w["bytes_req"]
+    rest = "for the size and to round up" if w["slab"] == "SLOB" else "unused"
     return (f"The request for {w['bytes_req']:,} bytes gets {w['ptr']:#x}: {w['bytes_alloc']:,} bytes, {waste:,} of "
-            "them unused.")
+            f"them {rest}.")
 
 
 def _size_class(w: dict[str, Any]) -> str:

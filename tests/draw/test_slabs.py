@@ -140,6 +140,33 @@ def test_a_slab_is_chosen_by_the_step_or_by_hand():
     assert draw_slab(machine, cache="kmalloc-8").title == "No slab of kmalloc-8"
 
 
+def test_a_list_that_bites_its_tail_is_drawn_so_and_what_is_lost_is_counted():
+    """After a double free the list never ends, and the 63 other free objects are on no list."""
+    machine = machine_of("SLUB", (0,))
+    machine.strict = False
+    held = [mv.kmalloc(machine, 64, GFP) for _ in range(2)]
+    assert [chain.bites for chain in views(machine, "kmalloc-64")[0].chains] == [-1]
+    mv.kfree(machine, held[0])
+    mv.kfree(machine, held[0])
+    scene = draw_slab(machine)
+    loops = [mark for mark in scene.marks if isinstance(mark, Arrow) and mark.key.endswith("again")]
+    assert len(loops) == 1 and loops[0].y == loops[0].y2
+    assert "62 on no list, lost" in texts(scene)["remark"] and "0, then 0 again, without end" in scene.alt
+    mv.kfree(machine, held[1])
+    mv.kfree(machine, held[0])
+    (view,) = views(machine, "kmalloc-64")
+    assert view.chains[0].objects == (0, 1) and view.chains[0].bites == 0
+    assert any(isinstance(mark, Arrow) and "again" in mark.key for mark in draw_slab(machine).marks)
+
+
+def test_an_array_is_no_list():
+    machine = machine_of("SLAB", (0,))
+    mv.kmalloc(machine, 256, GFP)
+    scene = draw_slab(machine)
+    assert [mark.key for mark in scene.marks if isinstance(mark, Arrow)] == ["first CPU 0: array"]
+    assert "on node 0's full list (the other 15 are in arrays)" in texts(scene)["remark"]
+
+
 # ---------------------------------------------------------------- a cache
 
 
@@ -155,6 +182,18 @@ def test_72_slabs_stand_on_the_lists_that_they_are_on():
     assert said[f"slab {a:#x}"] == f"{a:#x} 7/8" and said["count node 0 partial"] == "3 slabs"
     x = {key: mark.x for key, mark in rects(draw_cache(machine)).items()}
     assert x[f"slab {d:#x} {USED}"] < x[f"slab {c:#x} {USED}"] < x[f"slab {a:#x} {USED}"]
+
+
+def test_a_slab_on_its_way_is_not_called_full():
+    machine = machine_of("SLUB", (0,))
+    held = [mv.kmalloc(machine, 256, GFP) for _ in range(32)]
+    mv.set_current(machine, 0)
+    with mv.record(machine) as recording:
+        mv.kfree(machine, held[0])
+    names = [texts(draw_cache(state))["name full"] for state in recording.states()]
+    assert names[0] == names[-1] == "full, on no list" and "on no list" in names
+    remarks = {texts(draw_slab(state, pfn=0x1000))["remark"].split(";")[0] for state in recording.states()}
+    assert "order 0, on no list: on its way" in remarks
 
 
 def test_it_says_where_an_object_stands():

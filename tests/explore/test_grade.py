@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from mmviz.errors import CaptureError
-from mmviz.explore.grade import Entry, Report, grade, read_codes, wrong_ideas
+from mmviz.explore.grade import Entry, Report, grade, in_common, read_codes, wrong_ideas
 from mmviz.explore.quiz import Quiz
 
 KINDS = "half_back+merge+head_or_tail"
@@ -66,6 +66,8 @@ def test_an_idea_has_no_numbers_of_its_own():
     first, second = (list(wrong_ideas(Quiz.verify(code(seed, [0], "half_back")))) for seed in (1, 2))
     assert first[0][0] == "half_back" and "0x" not in first[0][1]
     assert {kind for kind, _ in first + second} == {"half_back"}
+    assert in_common(["Entry 3 counts from 0"]) == "Entry 3 counts from 0"
+    assert in_common(["Entry 3 counts from 0", "Entry 0x1c counts from 0"]) == "Entry N counts from 0"
 
 
 def test_what_is_handed_in_twice_counts_once():
