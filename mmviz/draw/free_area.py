@@ -46,7 +46,7 @@ from .reading import (
 from .scene import GROUND, Bracket, Line, Mark, Rect, Scene, Text
 from .style import BAND, GRID, MARK, MUTED, NUMBER, STRONG, TEXT, free, text_width
 
-ROW, CHIP, FIRST = 22.0, 18.0, 92.0
+ROW, CHIP, FIRST = 24.0, 18.0, 92.0
 TOP = HEAD + 25  # the first row
 FOOT = TOP + MAX_ORDER * ROW + 8
 HEIGHT = FOOT + 30

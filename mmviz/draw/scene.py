@@ -128,7 +128,7 @@ def _outlined(mark: Mark, path: tuple[Move, ...], tip: tuple[float, float]) -> l
     if mark.touched:
         x, y = tip
         parts.append(Shape(path, style.TOUCHED))
-        parts.append(Shape(polygon((x - 5, y - 9), (x + 5, y - 9), (x, y - 3)), style.TRIANGLE))
+        parts.append(Shape(polygon((x - 5, y - 8), (x + 5, y - 8), (x, y - 2.5)), style.TRIANGLE))
     return parts
 
 

@@ -83,7 +83,7 @@ def boot(zones: Sequence[ZoneSize | tuple[str, int, int] | tuple[str, int, int, 
     Examples
     --------
     >>> print(boot([("DMA32", 0x1000, 0x400)]))
-    Node 0, zone    DMA32      0      0      0      0      0      0      0      0      0      0      1  pcp cpu0:0
+    Node 0, zone    DMA32      0      0      0      0      0      0      0      0      0      0      1  pcp 0
     """
     chosen = config or Config()
     sizes = [ZoneSize(*size) for size in zones]

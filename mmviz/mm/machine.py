@@ -189,11 +189,11 @@ class Machine:
         return f"Machine({', '.join(f'{zone.label} {zone.spanned_pages} pages' for zone in self.populated)})"
 
     def __str__(self) -> str:
-        """As /proc/buddyinfo, with the pages on per-CPU lists behind it."""
+        """As /proc/buddyinfo, with how many pages each CPU keeps behind it."""
         lines = []
         for zone in self.populated:
             counts = "".join(f"{area.nr_free:>6} " for area in zone.free_area)
-            piles = " ".join(f"cpu{cpu}:{pcp.count}" for cpu, pcp in enumerate(zone.pageset))
+            piles = " ".join(f"{pcp.count}" for pcp in zone.pageset)
             lines.append(f"Node {zone.nid}, zone {zone.name:>8} {counts} pcp {piles}")
         return "\n".join(lines + ([f"set by hand: {', '.join(self.by_hand)}"] if self.by_hand else []))
 

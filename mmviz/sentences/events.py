@@ -51,7 +51,8 @@ def _expanded(w: dict[str, Any]) -> str:
 
 def _mod_state(w: dict[str, Any]) -> str:
     counter = ITEMS[w["item"]].capitalize()
-    return f"{counter} of zone {w['zone']} moves by {w['delta']:+,}, in CPU {w['cpu']}'s difference first."
+    return (f"{counter} of zone {w['zone']} moves by {w['delta']:+,}: CPU {w['cpu']} keeps that to itself until its "
+            "threshold is passed.")
 
 
 def _statistics(w: dict[str, Any]) -> str:

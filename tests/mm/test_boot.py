@@ -190,7 +190,7 @@ def test_high_as_a_fraction_of_the_zone(fraction, high, batch):
 
 def test_a_machine_reads_as_buddyinfo():
     assert str(mv.duo()).splitlines() == [
-        f"Node {nid}, zone    DMA32 " + "     0 " * 10 + "     8  pcp cpu0:0" for nid in (0, 1)]
+        f"Node {nid}, zone    DMA32 " + "     0 " * 10 + "     8  pcp 0" for nid in (0, 1)]
 
 
 ONE = [("DMA32", 0x1000, 0x400)]
