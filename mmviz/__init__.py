@@ -20,7 +20,8 @@ from .errors import CaptureError, KernelBug, MmvizError, ReplayError
 from .kernel import *  # noqa: F403  (the kernel's constants, by their names)
 from .kernel import Config, gfp_name, parse_gfp, source_url
 from .narrate import narrate, sentence
-from .trace import Event, Recording, Timeline, Trace, record
+from .recording import Recording, Timeline, record
+from .trace import Event, Trace
 
 __version__ = "0.1.0"
 

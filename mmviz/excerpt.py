@@ -16,7 +16,8 @@ from itertools import groupby
 from typing import Any
 
 from .narrate import run_of, told
-from .trace import Recording, Step, mirrored
+from .recording import Recording, Step
+from .trace import mirrored
 
 
 class Excerpt:

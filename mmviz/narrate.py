@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import Any
 
 from .kernel import Config, gfp_name
+from .recording import Call, Recording, Step
 from .sentences import Run
-from .trace import Call, Event, Recording, Step
+from .trace import Event
 
 ADDRESSES = 1 << 47  # a number from here on is an address
 

@@ -22,7 +22,7 @@ from mmviz.mm.swap import lru_add_drain, put_page
 from mmviz.mm.util import vm_mmap_pgoff
 from mmviz.mm.vm import set_pte_at, vm
 from mmviz.mm.zone import add_to_free_area, del_page_from_free_area
-from mmviz.trace import Recording
+from mmviz.recording import Recording
 
 
 def graph(name: str) -> Tree:

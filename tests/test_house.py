@@ -23,6 +23,7 @@ def trees(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, ast.Module]]:
 LAYERS = [
     {"kernel", "errors"},
     {"trace"},
+    {"recording"},
     {"mm"},
     {"capture", "narrate", "sentences", "excerpt"},
     {"draw"},

@@ -6,20 +6,10 @@ import json
 import pytest
 
 import mmviz as mv
-from mmviz import trace
-from mmviz.trace import (
-    CHECKPOINT,
-    EVENTS,
-    Event,
-    Recording,
-    StackFrame,
-    Timeline,
-    Trace,
-    event,
-    mirrored,
-    mirrors,
-    record,
-)
+import mmviz.mm.page_alloc  # its events and functions are asked about
+from mmviz import recording as recordings
+from mmviz.recording import CHECKPOINT, Recording, Timeline, record
+from mmviz.trace import EVENTS, Event, StackFrame, Trace, event, mirrored, mirrors
 
 
 @event
@@ -204,7 +194,7 @@ def test_a_recording_is_a_sequence_of_steps():
 
 def test_a_change_that_does_not_fit_is_an_error_that_names_the_step():
     recording = counted(1)
-    recording.steps.append(trace.Step(2, CounterMoved(-5), ()))
+    recording.steps.append(recordings.Step(2, CounterMoved(-5), ()))
     with pytest.raises(mv.ReplayError, match=r"step 2: CounterMoved\(delta=-5\) does not fit the state before it"):
         recording.at(3)
     with pytest.raises(mv.ReplayError):
@@ -285,7 +275,7 @@ def test_a_saved_recording_comes_back(tmp_path):
 def test_equal_stacks_are_saved_once(tmp_path):
     counted(2).save(tmp_path / "r")
     saved = json.loads(gzip.decompress((tmp_path / "r").read_bytes()))
-    assert len(saved["stacks"]) == 3 and saved["format"] == trace.FORMAT
+    assert len(saved["stacks"]) == 3 and saved["format"] == recordings.FORMAT
     assert saved["steps"][0] == ["CounterRead", 0, 0]
 
 

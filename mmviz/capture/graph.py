@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import CaptureError
 from ..kernel import DATA
-from ..trace import Recording
+from ..recording import Recording
 from .load import read_text
 
 Tree = list[tuple[int, str]]

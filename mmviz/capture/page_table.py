@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 from ..errors import CaptureError, MmvizError
 from ..kernel import DATA, VM_MAYWRITE, VM_PFNMAP, VM_SHARED
-from ..trace import Recording, record
+from ..recording import Recording, record
 from .load import Capture, read_text
 from .page_table_dump import Dump, VmaRow, parse_dumps
 from .page_table_frames import Journal, Others, Plan, capture_beside, pairs, plan

@@ -33,7 +33,8 @@ from ..mm.page_free import (
 from ..mm.page_ref import page_zone
 from ..mm.vmscan import balance_pgdat_begin, balance_pgdat_end
 from ..mm.zone import set_page_lru
-from ..trace import Event, Timeline
+from ..recording import Timeline
+from ..trace import Event
 from .ftrace import Row
 from .load import Capture
 from .resync import Mender, is_free

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..mm.machine import Machine
-from ..trace import Step
+from ..recording import Step
 from .address_split import draw_address_split
 from .reading import HEAD
 from .scene import Line, Mark, Scene

@@ -24,7 +24,7 @@ from ..mm.init_32 import CPU_ENTRY_AREA_PAGES, VMALLOC_OFFSET, Windows
 from ..mm.machine import Machine
 from ..mm.mmzone import Zone
 from ..mm.watermark import is_highmem
-from ..trace import Step
+from ..recording import Step
 from .pkmap import window_of
 from .reading import HEAD, MARGIN, WIDTH, heading
 from .scene import Line, Mark, Rect, Scene, Text

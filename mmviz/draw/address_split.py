@@ -14,7 +14,8 @@ from __future__ import annotations
 from ..kernel import PAGE_SHIFT
 from ..mm.geometry import GEOMETRIES, Geometry, address_indices, geometry_of
 from ..mm.machine import Machine
-from ..trace import Event, Step
+from ..recording import Step
+from ..trace import Event
 from .reading import MARGIN, RIGHT, WIDTH, event_of
 from .scene import Mark, Rect, Scene, Text
 from .spaces import TABLE, address_of, grouped, level_written, space_of

@@ -15,7 +15,7 @@ from itertools import groupby
 
 from ..mm.array_cache import SlabCache
 from ..mm.machine import Machine
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, event_of, fields, heading, unique
 from .scene import Mark, Rect, Scene, Text
 from .slab_reading import FREE, MINE, USED, SlabView, addresses, cache_of, caches, places, views

@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 
 from .. import kernel
 from ..mm.machine import Machine
-from ..trace import Step, mirrored
+from ..recording import Step
+from ..trace import mirrored
 from .reading import MARGIN, WIDTH, heading
 from .scene import GROUND, Mark, Rect, Scene, Text
 from .style import BAND, CODE, MUTED, NUMBER

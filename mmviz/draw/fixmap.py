@@ -14,7 +14,8 @@ from ..mm import highmem_events as ev
 from ..mm import vm_events
 from ..mm.kmap_pte import kmap_pte_pfn
 from ..mm.machine import Machine
-from ..trace import Event, Step
+from ..recording import Step
+from ..trace import Event
 from .pkmap import window_of
 from .reading import HEAD, MARGIN, WIDTH, event_of, heading
 from .scene import Arrow, Mark, Rect, Scene, Text

@@ -23,7 +23,7 @@ from ..kernel import MIGRATE_MOVABLE
 from ..mm import events as ev
 from ..mm.machine import Machine
 from ..mm.mmzone import TOP_ORDER, Zone
-from ..trace import Step
+from ..recording import Step
 from .pageblocks import pageblocks_of
 from .reading import (
     HEAD,

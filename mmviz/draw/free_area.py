@@ -21,7 +21,7 @@ from ..kernel import MAX_ORDER, MIGRATE_HIGHATOMIC
 from ..mm import events as ev
 from ..mm.machine import Machine
 from ..mm.mmzone import TOP_ORDER, Zone
-from ..trace import Step
+from ..recording import Step
 from .reading import (
     HEAD,
     MARGIN,

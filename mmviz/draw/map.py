@@ -21,7 +21,8 @@ from ..kernel import PAGE_SHIFT, WMARK_LOW
 from ..mm import events as ev
 from ..mm.machine import Machine
 from ..mm.mmzone import Zone
-from ..trace import Event, Step
+from ..recording import Step
+from ..trace import Event
 from .reading import (
     HEAD,
     WIDTH,

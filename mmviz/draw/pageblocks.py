@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from ..kernel import MIGRATE_MOVABLE
 from ..mm.machine import Machine
 from ..mm.mmzone import TOP_ORDER, Zone
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, RIGHT, WIDTH, free_words, heading, pages, touched, type_name, zone_of
 from .scene import Mark, Rect, Scene, Text, text_fits
 from .style import MUTED, NUMBER, free, used

@@ -15,7 +15,7 @@ from __future__ import annotations
 from ..mm import events as ev
 from ..mm.machine import Machine
 from ..mm.mmzone import PerCpuPages, Zone
-from ..trace import Step
+from ..recording import Step
 from .reading import (
     HEAD,
     MARGIN,

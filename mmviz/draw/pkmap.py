@@ -19,7 +19,8 @@ from ..mm import highmem_events as ev
 from ..mm import vm_events
 from ..mm.machine import Machine
 from ..mm.pkmap import Kmap, kmap_part
-from ..trace import Event, Step
+from ..recording import Step
+from ..trace import Event
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, event_of, heading, running
 from .scene import Arrow, Dot, Line, Mark, Rect, Scene, Text
 from .style import AXIS, BOX, CODE, GRID, MARK, MUTED, NUMBER, RECLAIM, STRONG, Meaning, pcp, used

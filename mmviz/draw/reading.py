@@ -21,7 +21,8 @@ from ..kernel import __GFP_DIRECT_RECLAIM, MAX_ORDER, MIGRATE_MOVABLE, NR_FREE_P
 from ..mm import events as ev
 from ..mm.machine import Machine
 from ..mm.mmzone import TOP_ORDER, Zone
-from ..trace import Event, Step
+from ..recording import Step
+from ..trace import Event
 from .scene import Mark, Rect, Text
 from .style import MUTED, RECLAIM, REFUSED, STRONG, TEXT, Meaning, free, used
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..mm.machine import Machine
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, event_of
 from .scene import Mark, Rect, Scene, Text
 from .spaces import KINDS, WORDS, entries_of, page_kind, references, users, vm_of

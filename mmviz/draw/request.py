@@ -23,7 +23,7 @@ from ..mm.machine import Machine
 from ..mm.mempolicy import apply_policy_zone, next_node_in, policy_node
 from ..mm.mmzone import Zone
 from ..mm.zonelist import gfp_zone
-from ..trace import Step
+from ..recording import Step
 from .reading import event_of, whole
 
 KINDS = ("fallback", "THISNODE")

@@ -24,7 +24,7 @@ from ..mm.machine import Machine
 from ..mm.slab import kmalloc_cache
 from ..mm.slab_common import KMALLOC_NORMAL, kmalloc_classes, kmalloc_index
 from ..mm.slab_state import slab
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH
 from .scene import Line, Mark, Polyline, Rect, Scene, Text
 from .slab_reading import views

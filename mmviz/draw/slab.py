@@ -15,7 +15,7 @@ from itertools import pairwise
 from math import copysign
 
 from ..mm.machine import Machine
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, event_of, fields, heading, unique, whole
 from .scene import Arrow, Mark, Rect, Scene, Text
 from .slab_reading import MINE, USED, Chain, SlabView, addresses, cache_of, views

@@ -17,7 +17,7 @@ from ..mm.machine import Machine
 from ..mm.page_ref import page_zone
 from ..mm.slab_types import KmemCache, Slab, SlabPage
 from ..mm.slob_state import slob
-from ..trace import Step
+from ..recording import Step
 from .reading import event_of, fields
 
 USED, MINE, FREE = "in use", "on a CPU's list", "free in its slab"

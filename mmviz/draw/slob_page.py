@@ -14,7 +14,7 @@ from ..kernel import PAGE_SIZE
 from ..mm.machine import Machine
 from ..mm.slob import MINALIGN, SLOB_UNIT, slob_units
 from ..mm.slob_state import ON_NO_LIST, SLOB_LISTS, Slob
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, event_of, fields, heading, unique, whole
 from .scene import Arrow, Mark, Rect, Scene, Text
 from .style import LINK, MUTED, NUMBER, STRONG, Meaning, free, used

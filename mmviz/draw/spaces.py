@@ -18,7 +18,8 @@ from ..mm.geometry import Geometry, Level, geometry_of
 from ..mm.machine import Machine
 from ..mm.mm_types import INIT_MM, MmStruct, Vm, VmAreaStruct
 from ..mm.pgtable import pmd_large, pte_pfn, pte_special
-from ..trace import Event, Step
+from ..recording import Step
+from ..trace import Event
 from .reading import event_of
 from .style import used
 

@@ -23,7 +23,7 @@ import networkx as nx
 from ..mm import events as ev
 from ..mm.machine import Machine
 from ..mm.mmzone import TOP_ORDER, Zone
-from ..trace import Recording, Step
+from ..recording import Recording, Step
 from .reading import HEAD, MARGIN, WIDTH, Block, block_tip, heading, in_hand, letter, pageblock_type, running, whole
 from .scene import Line, Mark, Rect, Scene, Text
 from .style import BOX, GUARD, HOLE, LINK, MUTED, TEXT, Meaning, free, pcp, used

@@ -22,7 +22,7 @@ from ..mm.geometry import Level, geometry_of
 from ..mm.machine import Machine
 from ..mm.mm_types import MmStruct
 from ..mm.pgtable import pmd_large, pte_pfn, walk
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, event_of
 from .reading import pages as page_words
 from .scene import Line, Mark, Rect, Scene, Text

@@ -19,7 +19,7 @@ from ..mm.machine import Machine
 from ..mm.memory import is_cow_mapping
 from ..mm.mm_types import VmAreaStruct
 from ..mm.pgtable import pte_protnone
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, MARGIN, WIDTH, event_of
 from .reading import pages as page_words
 from .refcounts import held

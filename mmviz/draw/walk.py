@@ -17,7 +17,7 @@ from ..mm.geometry import Geometry, geometry_of
 from ..mm.machine import Machine
 from ..mm.mm_types import MmStruct
 from ..mm.pgtable import WalkStep, pmd_large, pte_pfn, pte_present, walk
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, event_of
 from .scene import Arrow, Mark, Rect, Scene, Text
 from .spaces import (

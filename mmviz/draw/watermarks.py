@@ -20,7 +20,7 @@ from ..kernel import WMARK_HIGH, WMARK_LOW, WMARK_MIN
 from ..mm import events as ev
 from ..mm.machine import Machine
 from ..mm.mmzone import Zone
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, concerns, counts, event_of, heading, pages, zone_of
 from .scene import GROUND, Line, Mark, Polyline, Rect, Scene, Text
 from .style import AXIS, BOX, GRID, HOLE, MARK, MUTED, STRONG, TEXT, free, pcp

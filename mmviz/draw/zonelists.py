@@ -32,7 +32,7 @@ from ..mm.machine import DEFAULT_POLICY, Machine
 from ..mm.mempolicy import next_node_in
 from ..mm.mmzone import Zone
 from ..mm.vmstat import counted
-from ..trace import Step
+from ..recording import Step
 from .reading import HEAD, MARGIN, RIGHT, WIDTH, concerns, event_of, heading, pages, running, zone_of
 from .request import KINDS, Request, imagined_request, running_request, way_of, why_out
 from .scene import ARROWS, GROUND, LINES, TEXTS, Arrow, Line, Mark, Polyline, Rect, Scene, Text

@@ -22,7 +22,7 @@ from ..mm.boot import toy
 from ..mm.get_free_pages import alloc_pages
 from ..mm.machine import Machine, set_current
 from ..mm.page_free import __free_pages
-from ..trace import Recording
+from ..recording import Recording
 from . import panel
 from .knobs import Menu, Number, Slider
 from .panel import Panel

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ..draw.beside import beside
 from ..draw.scene import Scene
 from ..excerpt import Excerpt, in_short
-from ..trace import Recording, Step
+from ..recording import Recording, Step
 from .pairs import PAIRS, recordings
 from .stepper import Draw, Say, Stepper, draw_of
 

@@ -14,7 +14,8 @@ from ..errors import MmvizError
 from ..mm import events as ev
 from ..mm.patched import Kernel, patched
 from ..mm.variants import VARIANTS, variant
-from ..trace import Recording, StackFrame, record
+from ..recording import Recording, record
+from ..trace import StackFrame
 from .compare import Compare
 from .pairs import PAIRS
 from .predictions import is_prediction, pair_of

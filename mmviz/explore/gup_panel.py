@@ -47,7 +47,7 @@ from ..mm.mm_types import MmStruct
 from ..mm.pgalloc import mm_alloc
 from ..mm.swap import lru_add_drain
 from ..mm.util import vm_mmap_pgoff
-from ..trace import Recording, Step, record
+from ..recording import Recording, Step, record
 from .knobs import Menu, Slider
 from .panel import Panel
 from .player import Story

@@ -18,7 +18,7 @@ from ..mm.boot_32 import kmap_toy
 from ..mm.highmem_32 import kmap, kmap_atomic, kunmap, kunmap_atomic
 from ..mm.machine import Machine, set_current
 from ..mm.pkmap import kmap_part
-from ..trace import Recording
+from ..recording import Recording
 from .knobs import Menu, Number, Slider
 from .panel import Panel, run_last
 from .player import Story

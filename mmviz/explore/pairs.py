@@ -21,7 +21,7 @@ from ..mm.boot import boot, duo, toy
 from ..mm.machine import Machine, set_mempolicy
 from ..mm.patched import Kernel, patched
 from ..mm.variants import variant
-from ..trace import Recording, record
+from ..recording import Recording, record
 
 Pfns = list[int]
 

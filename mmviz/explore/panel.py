@@ -17,7 +17,8 @@ import ipywidgets
 
 from ..errors import MmvizError
 from ..mm.machine import Machine
-from ..trace import Event, Recording, record
+from ..recording import Recording, record
+from ..trace import Event
 from .knobs import Knob, Knobs
 from .page import saved_too
 from .player import Player, Story

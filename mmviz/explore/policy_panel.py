@@ -38,7 +38,7 @@ from ..mm.page_alloc import alloc_pages_node
 from ..mm.page_ref import page_zone
 from ..mm.watermark import is_highmem
 from ..mm.zonelist import MAX_NUMNODES
-from ..trace import Recording
+from ..recording import Recording
 from .knobs import Menu, Slider
 from .panel import Panel, run_last
 from .player import Story

@@ -20,7 +20,8 @@ from typing import Any
 from ..kernel import kernel_symbols
 from ..mm import events as ev
 from ..mm.mmzone import Zone
-from ..trace import Event, Recording, Step
+from ..recording import Recording, Step
+from ..trace import Event
 
 Value = int | str | tuple[int, ...]
 MOST_OPTIONS = 5

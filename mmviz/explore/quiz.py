@@ -28,7 +28,7 @@ from ..draw.scene import Scene
 from ..draw.watermarks import draw_watermarks
 from ..draw.zonelists import draw_zonelists
 from ..mm.machine import Machine
-from ..trace import Recording, Step
+from ..recording import Recording, Step
 from . import quiz_vm
 from .compare import Compare
 from .experiment import Offer, offered

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from ..trace import Event, Recording
+from ..recording import Recording
+from ..trace import Event
 from .predictions import is_prediction, prediction
 from .questions import LETTERS, Question
 from .quiz_instances import instance

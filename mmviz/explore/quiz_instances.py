@@ -24,7 +24,7 @@ from ..mm.boot import boot, toy, zones_toy
 from ..mm.machine import Machine, set_current
 from ..mm.page_alloc import alloc_pages_node
 from ..mm.page_free import __free_pages
-from ..trace import Recording, record
+from ..recording import Recording, record
 from . import quiz_kmap, quiz_trace, quiz_vm_instances
 from .questions import Question, Value
 from .quiz_slab_instances import SLAB_MAKERS

@@ -17,7 +17,7 @@ from ..mm.mmzone import Zone
 from ..mm.page_ref import page_zone
 from ..mm.pkmap import Kmap, kmap_part
 from ..mm.watermark import is_highmem
-from ..trace import Recording, record
+from ..recording import Recording, record
 from .questions import Ask, Option, Question, Value, event_at, events_from, option, pages, question
 
 HIGH, LOW = 0x1400, 0x1000  # the first pages of the toy's two zones

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ..kernel import MAX_ORDER
 from ..mm import events as ev
 from ..mm.mmzone import Zone
-from ..trace import Recording
+from ..recording import Recording
 from .questions import (
     Option,
     Question,

@@ -17,7 +17,8 @@ from ..kernel import PAGE_SIZE
 from ..mm import slab_events as ev
 from ..mm.machine import Machine
 from ..mm.slab_types import KmemCache, Slab
-from ..trace import Event, Recording, Step
+from ..recording import Recording, Step
+from ..trace import Event
 from .questions import Ask, Option, Question, Value, event_at, option, question
 
 MOST_FREES = 6  # of the question when a page goes back

@@ -9,7 +9,7 @@ from ..kernel import GFP_NOWAIT
 from ..mm.boot import toy
 from ..mm.kmalloc import kfree, kmalloc
 from ..mm.machine import Machine, set_current
-from ..trace import Recording, record
+from ..recording import Recording, record
 
 SIZES = (256, 512, 1024, 2048)
 ODD_SIZES = (20, 33, 65, 90, 100, 129, 150, 192, 193, 300, 700, 1025, 2100, 4000, 5000, 8193, 9000, 12_000, 20_000)

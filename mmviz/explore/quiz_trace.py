@@ -21,7 +21,7 @@ from ..mm.machine import Machine
 from ..mm.page_alloc import alloc_pages_node
 from ..mm.page_free import __free_pages
 from ..mm.variants import VARIANTS, variant
-from ..trace import Recording, record
+from ..recording import Recording, record
 from .questions import Ask, Option, Question, event_at, events_from, option, question
 
 REQUESTS, FREES, ORDERS, LEAST_WRONG, LEAST_NODES = 4, 4, 4, 3, 3

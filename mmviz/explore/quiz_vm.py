@@ -20,7 +20,8 @@ from ..mm.geometry import Level, addr_end, geometry_of
 from ..mm.machine import Machine
 from ..mm.mm_types import MmStruct, Vm, VmAreaStruct
 from ..mm.pgtable import frame_of, walk
-from ..trace import Event, Recording, Step
+from ..recording import Recording, Step
+from ..trace import Event
 from .questions import MOST_OPTIONS, Option, Question, event_at, option
 
 # ---------------------------------------------------------------- reading

@@ -32,7 +32,7 @@ from ..mm.mprotect import do_mprotect_pkey
 from ..mm.pgalloc import mm_alloc
 from ..mm.shmem import shmem_file_setup, shmem_write
 from ..mm.util import vm_mmap_pgoff
-from ..trace import Recording, record
+from ..recording import Recording, record
 
 R, W = 1, 2
 

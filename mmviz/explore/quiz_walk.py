@@ -12,7 +12,7 @@ from ..mm import events as ev
 from ..mm.fallback import FALLBACKS
 from ..mm.mmzone import Zone
 from ..mm.watermark import wmark_pages
-from ..trace import Recording, Step
+from ..recording import Recording, Step
 from . import quiz_kmap, quiz_lists, quiz_trace, quiz_vm
 from .questions import Ask, Option, Question, Value, event_at, events_from, option, pages, question, type_name, zone_at
 from .quiz_slab import SLAB_KIND_OF, SLAB_KINDS

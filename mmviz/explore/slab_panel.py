@@ -20,7 +20,7 @@ from ..kernel import GFP_NOWAIT, NUMA_NO_NODE, PAGE_SIZE, Config
 from ..mm.boot import boot
 from ..mm.kmalloc import kfree, kmalloc_node
 from ..mm.machine import Machine, set_current
-from ..trace import Recording
+from ..recording import Recording
 from . import panel
 from .knobs import Menu, Number, Slider
 from .panel import Panel

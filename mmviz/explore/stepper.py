@@ -17,7 +17,7 @@ from ..excerpt import Excerpt, in_short
 from ..kernel import gfp_name, source_url
 from ..mm.events import FreeAreaSearched
 from ..narrate import ADDRESSES, sentence
-from ..trace import Recording
+from ..recording import Recording
 from .coding import CallLine, Encoder
 from .player import Player, Story, place, still
 

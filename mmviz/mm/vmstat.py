@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..trace import Event, Recording
+from ..recording import Recording
+from ..trace import Event
 from . import events as ev
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..kernel import __GFP_MOVABLE, GFP_NOWAIT
-from ..trace import Timeline
+from ..recording import Timeline
 from .get_free_pages import alloc_pages
 from .machine import Machine
 from .page_free import __free_pages, drain_pages

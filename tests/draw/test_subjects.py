@@ -23,7 +23,7 @@ from mmviz.draw.style import GUARD, RECLAIM, REFUSED, free, pcp, text_width, use
 from mmviz.draw.watermarks import draw_watermarks
 from mmviz.draw.zonelists import draw_zonelists
 from mmviz.mm.zone import add_to_free_area, del_page_from_free_area, pcp_list_add
-from mmviz.trace import Step
+from mmviz.recording import Step
 
 DATA = Path(__file__).parents[2] / "data"
 DRAWINGS = [draw_frames, draw_free_area, draw_pcp, draw_watermarks, draw_calls, draw_map, draw_zonelists]

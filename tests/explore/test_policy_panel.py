@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mmviz.explore.policy_panel import LIMITS, NODES, STEPS, WORDS, PolicyPanel, Setting, machine_of, run, work
 from mmviz.mm import events as ev
-from mmviz.trace import record
+from mmviz.recording import record
 
 USUAL = ("machine=two cpu=0 policy=default nodes=0 gfp=GFP_NOWAIT thisnode=no order=0 call=alloc_pages full=none "
          "requests=2")

@@ -13,7 +13,8 @@ from mmviz.mm.boot import boot
 from mmviz.mm.events import WatermarkChecked
 from mmviz.mm.zone import add_to_free_area, del_page_from_free_area, pcp_list_add_tail, set_pcppage_migratetype
 from mmviz.narrate import sentence
-from mmviz.trace import EVENTS, record
+from mmviz.recording import record
+from mmviz.trace import EVENTS
 
 LETTERS = "UMRHCI"
 BLOCKS = re.compile(r"(\d+):([UMRHCI])\[([^\]]*)\]")

@@ -48,7 +48,7 @@ from mmviz.mm.swap import get_page, lru_add_drain, page_count, put_page
 from mmviz.mm.vm import set_page_flag, set_pmd, set_pte_at, set_vm_flags, vm
 from mmviz.mm.vma import __vma_link, vm_area_alloc
 from mmviz.mm.zone import set_pageblock_migratetype
-from mmviz.trace import record
+from mmviz.recording import record
 
 PAGE = 4096
 EFAULT, EINVAL, ENOMEM = -Errno.EFAULT, -Errno.EINVAL, -Errno.ENOMEM

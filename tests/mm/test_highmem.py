@@ -18,7 +18,7 @@ from mmviz.mm.highmem_32 import clear_highpage
 from mmviz.mm.init_32 import Split
 from mmviz.mm.kmap_pte import clear_kmap_pte, kmap_pte_pfn, permanent_kmaps_init
 from mmviz.mm.pkmap import KMAP_PRIMITIVES, Kmap, kmap_init, kmap_part
-from mmviz.trace import Recording, record
+from mmviz.recording import Recording, record
 
 LOW, A, B, C, D, E, F = 0x1000, *range(0x1400, 0x1406)
 

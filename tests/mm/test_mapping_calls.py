@@ -27,7 +27,7 @@ from mmviz.mm.mremap import mremap
 from mmviz.mm.rmap import anon_vma_prepare
 from mmviz.mm.shmem import shmem_fault, shmem_file_setup, shmem_setattr, shmem_write
 from mmviz.mm.vm import vm
-from mmviz.trace import record
+from mmviz.recording import record
 
 BASE, PAGE = 0x100000000, 4096
 

@@ -75,7 +75,7 @@ from mmviz.mm.vm import (
 from mmviz.mm.vma import __vma_link, vm_area_alloc
 from mmviz.mm.wp_fault import do_wp_page
 from mmviz.mm.zap import unmap_mapping_pages, unmap_vmas, zap_page_range
-from mmviz.trace import record
+from mmviz.recording import record
 
 RW, R = 0x73, 0x71  # vm_flags of private mappings, and of those that may become writable
 PAGE = 4096

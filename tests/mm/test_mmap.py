@@ -30,7 +30,7 @@ from mmviz.mm.shmem import shmem_file_setup
 from mmviz.mm.util import vm_mmap_pgoff
 from mmviz.mm.vm import set_vm_flags, vm
 from mmviz.mm.vma_merge import is_mergeable_anon_vma
-from mmviz.trace import record
+from mmviz.recording import record
 
 BASE, PAGE = 0x100000000, 4096
 ANON = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS

@@ -41,7 +41,7 @@ from mmviz.mm.shmem import shmem_file_setup, shmem_setattr, shmem_write
 from mmviz.mm.swap import lru_add_drain
 from mmviz.mm.vm import vm
 from mmviz.mm.vma import vma_pages
-from mmviz.trace import record
+from mmviz.recording import record
 
 SPAN = 24  # pages that the operations work on; they lie on both sides of a boundary of tables
 FIRST = 500

@@ -57,7 +57,7 @@ from mmviz.mm.pgtable import (
     walk,
 )
 from mmviz.mm.vm import set_pmd, set_pte_at, set_pud, vm
-from mmviz.trace import record
+from mmviz.recording import record
 
 PAE = Config(zone_names=I386.zone_names, geometry="i386 PAE", numa=False, page_offset=0xC0000000)
 CONFIGS = {"x86-64": Config(), "x86-64 5-level": Config(geometry="x86-64 5-level"), "i386": I386, "i386 PAE": PAE}

@@ -44,7 +44,7 @@ from mmviz.mm.zone import (
     set_page_lru,
     set_pageblock_migratetype,
 )
-from mmviz.trace import record
+from mmviz.recording import record
 
 # Python mangles names with two underscores in a class body, so they are given others here.
 free_block, make_marks = mv.__free_pages, __setup_per_zone_wmarks

@@ -16,7 +16,7 @@ from mmviz.mm.slab_common import SLAB_RECLAIM_ACCOUNT, SLAB_TYPESAFE_BY_RCU
 from mmviz.mm.slab_state import SLAB_PRIMITIVES, slab, write_object
 from mmviz.mm.slub_page import rcu_free_slab
 from mmviz.mm.slub_partial import flush_all
-from mmviz.trace import Recording, record
+from mmviz.recording import Recording, record
 
 THISNODE, ZERO = mv.__GFP_THISNODE, mv.__GFP_ZERO
 at_run_time = slub.__kmalloc_node  # a class body would mangle its name

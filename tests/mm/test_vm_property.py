@@ -31,7 +31,7 @@ from mmviz.mm.pgtable import frame_of, pte_write, walk
 from mmviz.mm.shmem import shmem_file_setup, shmem_write
 from mmviz.mm.swap import lru_add_drain, page_count
 from mmviz.mm.vm import free_mm, mm_init, set_page_mapping, sync_mm_rss, vm
-from mmviz.trace import record
+from mmviz.recording import record
 
 PAE = Config(zone_names=I386.zone_names, geometry="i386 PAE", numa=False, page_offset=0xC0000000)
 CONFIGS = [Config(), Config(geometry="x86-64 5-level"), Config(transparent_hugepage="always"), I386, PAE]
