@@ -74,7 +74,7 @@ def _words(event: Event, config: Config) -> dict[str, Any]:
             words[f"{name}_name"] = config.migrate_names[number].upper()
     zone_idx = words.get("zone_idx", -1)
     words["zone"] = config.zone_names[zone_idx] if zone_idx >= 0 else "none"
-    words["slab"] = config.slab
+    words["slab"], words["geometry"] = config.slab, config.geometry
     words["high_zone"] = config.zone_names[words.get("high_zoneidx", 0)]
     if "order" in words:
         words["pages"] = _pages(1 << words["order"])

@@ -28,10 +28,6 @@ KINDS = {"anon": used("M"), "file": used("M"), "table": TABLE, "zero": used(), "
 WORDS = {"anon": "anonymous page", "file": "page of a file", "table": "page table", "zero": "the zero page",
          "special": "a driver's frame"}
 SETS = (ev.SetPgd, ev.SetP4d, ev.SetPud, ev.SetPmd, ev.SetPteAt)  # by level, top first
-FLAGS = {  # the letters of a mapping's flags, as /proc/PID/smaps has them, and a few more
-    0x100: "gd", 0x400: "pf", 0x2000: "lo", 0x4000: "io", 0x20000: "dc", 0x40000: "de", 0x100000: "ac",
-    0x2000000: "wf", 0x4000000: "dd", 0x20000000: "hg",
-}
 
 
 class PageIn(NamedTuple):

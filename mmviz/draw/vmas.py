@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..kernel import PAGE_SHIFT, PAGE_SIZE, VM_PFNMAP
+from ..kernel import PAGE_SHIFT, PAGE_SIZE, SMAPS_FLAGS, VM_PFNMAP
 from ..mm.machine import Machine
 from ..mm.memory import is_cow_mapping
 from ..mm.mm_types import VmAreaStruct
@@ -24,7 +24,7 @@ from .reading import HEAD, MARGIN, WIDTH, event_of
 from .reading import pages as page_words
 from .refcounts import held
 from .scene import BLOCKS, Mark, Rect, Scene, Text
-from .spaces import FLAGS, KINDS, WORDS, PageIn, entries_of, grouped, page_kind, rights, size_words, space_of, vm_of
+from .spaces import KINDS, WORDS, PageIn, entries_of, grouped, page_kind, rights, size_words, space_of, vm_of
 from .style import BAND, BOX, CODE, MUTED, NUMBER, STRONG, TEXT, free
 
 TALL, HOLE_TALL, CELLS, LEFT = 40.0, 20.0, 64, 150.0
@@ -143,4 +143,4 @@ def backing(state: Machine, vma: VmAreaStruct) -> str:
 
 def flag_words(vma: VmAreaStruct) -> str:
     """Flags beyond the rights, by their letters in smaps: "ac" accounted, "lo" locked, "pf" PFNMAP."""
-    return " ".join(letters for bit, letters in FLAGS.items() if vma.vm_flags & bit) or "no other flag"
+    return " ".join(letters for bit, letters in SMAPS_FLAGS.items() if vma.vm_flags & bit) or "no other flag"

@@ -33,7 +33,7 @@ from .spaces import (
     space_of,
     vm_of,
 )
-from .style import BOX, CODE, HOLE, LINK, MUTED, NUMBER, REFUSED, STRONG, TEXT, free
+from .style import BOX, CODE, HOLE, LINK, MUTED, NUMBER, REFUSED, STRONG, free
 
 CELL, AROUND, GAP = 24.0, 2, 11.0  # height of an entry; how many above and below the one that is read; room above that
 TOP = HEAD + 34
@@ -130,14 +130,13 @@ def _end(state: Machine, geometry: Geometry, way: list[WalkStep], vaddr: int, x:
         return [Rect("fault", REFUSED, x, MIDDLE, min(slot - 10, 120), CELL, label="page fault",
                      tip="The entry is empty: the CPU raises a page fault, and the kernel looks for a mapping.")]
     kind = page_kind(state, last.entry, pfn)
-    said = f"frame {pfn:#x}: {WORDS[kind]}, {references(state, pfn)} references, mapped {_mapcount(state, pfn)} times"
+    said = f"frame {pfn:#x}: {WORDS[kind]}"
+    counts = f"{references(state, pfn)} references, mapped {_mapcount(state, pfn)} times"
     return [Text("page name", CODE, x, TOP - 22, "page"),
             Text("page frame", NUMBER, x, TOP - 8, f"frame {pfn:#x}"),
             Rect(f"page {pfn:#x}", KINDS[kind], x, MIDDLE - CELL, slot - 34, 3 * CELL, label=f"{pfn:#x}", touched=True,
-                 tip=said, words=said),
-            Text("page kind", MUTED, x, MIDDLE + 2 * CELL + 20, kind if pte_present(last.entry) else "not present"),
-            Text("page counts", TEXT, x, MIDDLE + 2 * CELL + 38, f"refs {references(state, pfn)}, mapped "
-                 f"{_mapcount(state, pfn)}")]
+                 tip=f"{said}\n{counts}", words=said),
+            Text("page kind", MUTED, x, MIDDLE + 2 * CELL + 20, kind if pte_present(last.entry) else "not present")]
 
 
 def _mapcount(state: Machine, pfn: int) -> int:

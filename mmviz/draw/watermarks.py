@@ -170,7 +170,8 @@ def _check(zone: Zone, step: Step | None, scale: float) -> list[Mark]:
     if not isinstance(event, ev.WatermarkChecked) or not concerns(event, zone):
         return [Line("rule", GRID, MARGIN, y - 10, RIGHT, y - 10),
                 Text("asked", MUTED, MARGIN, y + 16,
-                     "A request may pass if the counter, less its block, is above MIN, LOW or HIGH and the reserve.")]
+                     "A request may pass if the counter, less all but one page of its block, is above a mark and the "
+                     "reserve.")]
     minimum, reserve = event.min * scale, event.reserve * scale
     marks: list[Mark] = [
         Line("rule", GRID, MARGIN, y - 10, RIGHT, y - 10),

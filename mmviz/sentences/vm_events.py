@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import kernel
-from ..kernel import FAULT_FLAG_WRITE, PAGE_SHIFT, Errno
+from ..kernel import FAULT_FLAG_WRITE, PAGE_SHIFT, SMAPS_FLAGS, Errno
+from ..mm.geometry import GEOMETRIES
 
 FRAME = (1 << 52) - (1 << PAGE_SHIFT)
 COUNTERS = ("file pages", "anonymous pages", "swap entries", "shared-memory pages")
 FLAGS = ("locked", "referenced", "uptodate", "dirty", "active", "swapbacked", "mlocked", "on an LRU list")
 BITS = ((0x2, "writable"), (0x40, "dirty"), (0x200, "special"), (0x80, "huge"))
+FOLDED = {name: {level.name for level in geometry.levels if level.folded} for name, geometry in GEOMETRIES.items()}
 NEXT = {"pgd": "P4D", "p4d": "PUD", "pud": "PMD", "pmd": "PTE"}
 
 
@@ -84,6 +86,8 @@ def _walked(w: dict[str, Any]) -> str:
     if w["level"] == "vma":
         return f"The entries for {w['start']:#x} to {w['end']:#x} are gone through, from the top table down."
     below = NEXT.get(w["level"], "next")
+    if below.lower() in FOLDED[w["geometry"]]:
+        return f"{w['level'].upper()} entry for {w['start']:#x} to {w['end']:#x}: {below} is folded, without a table."
     state = f"there is a {below} table" if w["entry"] else f"no {below} table yet"
     return f"{w['level'].upper()} entry for {w['start']:#x} to {w['end']:#x}: {state}."
 
@@ -143,9 +147,15 @@ def _considered(w: dict[str, Any]) -> str:
     return f"Faults can bring the pages of mapping {w['vma']} again: the child begins without entries there."
 
 
+def _vm_flags(flags: int) -> str:
+    """The number, and the letters that smaps has for it."""
+    letters = [name for bit, name in SMAPS_FLAGS.items() if flags & bit]
+    return f"{flags:#x}" + (f" ({' '.join(letters)})" if letters else "")
+
+
 def _flags_checked(w: dict[str, Any]) -> str:
     verdict = f"refused, {w['why']}" if w["why"] else "its pages may be taken"
-    return f"The mapping at {w['vm_start']:#x} has flags {w['vm_flags']:#x}: {verdict}."
+    return f"The mapping at {w['vm_start']:#x} has flags {_vm_flags(w['vm_flags'])}: {verdict}."
 
 
 def _found(w: dict[str, Any]) -> str:
@@ -218,7 +228,7 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "CheckSyncRssStat": "Process {mm} counts a fault; every 66th folds its task's counters into VmRSS.",
     "SyncMmRss": "What the task of process {mm} counted is folded into VmRSS.",
     "CountFault": _yes("Process {mm} has one more", "major fault", "minor fault", "major"),
-    "SetVmFlags": "Mapping {vma} has flags {vm_flags:#x}.",
+    "SetVmFlags": lambda w: f"Mapping {w['vma']} has flags {_vm_flags(w['vm_flags'])}.",
     "SetVmPgoff": "The offset of mapping {vma} is {vm_pgoff:#x} pages.",
     "TlbGatherBegun": "Pages of process {mm} from {start:#x} on are collected, to be freed after the TLB was flushed.",
     "TlbFlushed": "The TLB is flushed: no CPU reaches the pages of process {mm} that were collected ({pages:,}).",
