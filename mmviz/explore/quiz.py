@@ -237,7 +237,7 @@ class Quiz(anywidget.AnyWidget):
         """How many were right of how many, and whether that is all."""
         so_far, most = f"{self._right} right of {len(self._answers)}", self._series.most
         if most is None:
-            return so_far
+            return so_far if self._series.endless or len(self._answers) > 1 else ""
         return f"{so_far}. That was the last." if len(self._answers) == most else f"{so_far}; {most} in all"
 
     def _score(self) -> Score:
