@@ -74,6 +74,8 @@ def _words(event: Event, config: Config) -> dict[str, Any]:
             words[f"{name}_name"] = config.migrate_names[number].upper()
     zone_idx = words.get("zone_idx", -1)
     words["zone"] = config.zone_names[zone_idx] if zone_idx >= 0 else "none"
+    if zone_idx >= 0 and words.get("nid", 0) > 0:
+        words["zone"] += f" of node {words['nid']}"
     words["slab"], words["geometry"] = config.slab, config.geometry
     words["high_zone"] = config.zone_names[words.get("high_zoneidx", 0)]
     if "order" in words:

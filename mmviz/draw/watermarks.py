@@ -6,7 +6,7 @@
                         :MIN 64  :LOW 80  :HIGH 96
     to be kept     |  MIN  |to LOW|to HIGH|
     must exceed    |  64   |
-    would leave    |==================================|  885
+    counts         |==================================|  885
     counter 892 - 7 for the block = 885 > MIN 64: the request may pass
 
 The kernel asks the counter, which lags behind the lists by what each CPU has not yet reported, and has never seen the
@@ -188,7 +188,7 @@ def _check(zone: Zone, step: Step | None, scale: float) -> list[Mark]:
 def _has(event: ev.WatermarkChecked, scale: float, y: float) -> list[Mark]:
     length = max(1.0, min(max(0, event.free) * scale, LAST - LEFT))
     marks: list[Mark] = [
-        Text("name has", TEXT, LEFT - 10, y + 16, "would leave", anchor="end"),
+        Text("name has", TEXT, LEFT - 10, y + 16, "counts", anchor="end"),
         Rect("has", free(), LEFT, y, length, BAR, label="", touched=True,
              tip=f"free: the counter less {(1 << event.order) - 1} for order {event.order}, less what it may not use"),
         Text("value has", STRONG, VALUE, y + 16, f"{event.free:,}", anchor="end")]

@@ -9,7 +9,7 @@ The two pictures are one scene, so this is a Stepper, wherever it is shown.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -54,8 +54,8 @@ class Together:
     6
     """
 
-    def __init__(self, left: Recording, right: Recording, by: str = "step") -> None:
-        self.left, self.right = in_short(left), in_short(right)
+    def __init__(self, left: Recording, right: Recording, by: str = "step", over: str | Collection[str] = ()) -> None:
+        self.left, self.right = in_short(left, over), in_short(right, over)
         ends = [_request_ends(self.left), _request_ends(self.right)]
         if by not in BY:
             raise ValueError(f"by must be one of {', '.join(BY)}, got {by!r}")
@@ -116,6 +116,8 @@ class Compare(Stepper):
         "step", or "request": one position for each request. A pair has its own.
     at : int, optional
         The position to open at: 0 is before the first, -1 the last.
+    over : str or collection of str, optional
+        Kernel functions to step over.
 
     Raises
     ------
@@ -130,7 +132,7 @@ class Compare(Stepper):
 
     def __init__(self, left: Recording | str, right: Recording | None = None, draw: Draw | None = None, *,
                  names: tuple[str, str] | None = None, by: str | None = None, at: int | None = None,
-                 label: str | None = None) -> None:
+                 label: str | None = None, over: str | Collection[str] = ()) -> None:
         if isinstance(left, str) and right is None:
             pair = _pair(left)
             first, second = recordings(pair)
@@ -140,7 +142,7 @@ class Compare(Stepper):
         else:
             raise TypeError("Compare takes two Recordings and a drawing, or the name of a pair; got "
                             f"{type(left).__name__}, {type(right).__name__} and {draw!r}")
-        self.names, self.together = names, Together(first, second, by)
+        self.names, self.together = names, Together(first, second, by, over)
         super().__init__(self.together, _both(draw, names), at, label or f"{names[0]} | {names[1]}",
                          say=_said(names))
 

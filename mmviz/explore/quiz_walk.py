@@ -232,8 +232,8 @@ def ask_next_node(recording: Recording, number: int) -> Question | None:
     row = zone.machine.distance[start]
     if not _is_plain(row, asked, following):
         return None
-    text = (f"A request on node {start} finds zone {zone.label} below its mark. Distances from node {start}: "
-            f"{', '.join(f'node {nid} {far}' for nid, far in enumerate(row))}. Which node is asked next?")
+    text = (f"A request on node {start} finds that zone {zone.label} must not give this block. "
+            f"Distances from node {start}: {', '.join(f'node {nid} {far}' for nid, far in enumerate(row))}. Which node is asked next?")
     right = _node(following, f"At distance {row[following]} it is the nearest node that has not been asked",
                   "find_next_best_node")
     others = (_node(nid, "It has been asked: the walk goes on along the zonelist and does not turn back" if nid in asked

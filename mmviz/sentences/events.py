@@ -16,8 +16,8 @@ def _policy(mode: int, nodes: str) -> str:
 
 def _watermark(w: dict[str, Any]) -> str:
     reserve = f" and {w['reserve']:,} in reserve" if w["reserve"] else ""
-    terms = (f"Zone {w['zone']}: {w['free']:,} pages of the counter count for this request; {w['min']:,} must stay"
-             f"{reserve}.")
+    count = f"{w['free']:,} page{'s' * (w['free'] != 1)} of the counter count{'s' * (w['free'] == 1)}"
+    terms = f"Zone {w['zone']}: {count} for this request; {w['min']:,} must stay{reserve}."
     if w["ok"]:
         return f"{terms} It is more, so the request may pass."
     if w["free"] <= w["min"] + w["reserve"]:
@@ -133,7 +133,7 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "SetMempolicy": lambda w: f"The task's memory policy is now {_policy(w['mode'], w['nodes'])}.",
     "SetIlPrev": "Interleaving goes on after node {il_prev}.",
     "NodemaskChosen": lambda w: f"Policy {_policy(w['mode'], '')}: "
-                                f"{'only the nodes ' + w['nodes'] if w['nodes'] else 'any node'} may serve.",
+                                f"{'of the nodes only ' + w['nodes'] if w['nodes'] else 'any node'} may serve.",
     "InterleaveChosen": lambda w: f"It was the turn of node {w['nid']}, and "
                                   f"{'it served' if w['hit'] else 'another had to serve, or none did'}.",
     "RequestPrepared": "A request for {pages} ({gfp}): zone {high_zone} or below, type {migratetype_name}.",

@@ -1,4 +1,4 @@
-"""A lesson is run, saved and left; its kernel ends. Whoever opens it again finds steppers that step, and the answers."""
+"""A lesson is run, saved and left; its kernel ends. Who opens it again finds steppers that step, and the answers."""
 
 import json
 
