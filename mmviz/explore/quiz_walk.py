@@ -233,7 +233,8 @@ def ask_next_node(recording: Recording, number: int) -> Question | None:
     if not _is_plain(row, asked, following):
         return None
     text = (f"A request on node {start} finds that zone {zone.label} must not give this block. "
-            f"Distances from node {start}: {', '.join(f'node {nid} {far}' for nid, far in enumerate(row))}. Which node is asked next?")
+            f"Distances from node {start}: {', '.join(f'node {nid} {far}' for nid, far in enumerate(row))}. "
+            "Which node is asked next?")
     right = _node(following, f"At distance {row[following]} it is the nearest node that has not been asked",
                   "find_next_best_node")
     others = (_node(nid, "It has been asked: the walk goes on along the zonelist and does not turn back" if nid in asked
