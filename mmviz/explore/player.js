@@ -198,8 +198,10 @@ function play(root, json, { start, moved = () => {}, picked = () => {} }) {
   const say = make("span");
   const spoken = make("span", { class: "mmviz-spoken" });
   const sentence = make("p", { class: "mmviz-say", "aria-live": "polite", "aria-atomic": "true" }, spoken, kind, say);
+  const room = `max(${height * 0.8}px,100vh - 16em)`; // a picture that is a little higher than the window shrinks
   const picture = make("svg", { class: "mmviz-picture", viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: 0,
-    "aria-keyshortcuts": "ArrowLeft ArrowRight Home End PageUp PageDown", style: `max-width:${width}px;min-width:${width * 0.65}px` });
+    "aria-keyshortcuts": "ArrowLeft ArrowRight Home End PageUp PageDown", preserveAspectRatio: "xMinYMin",
+    style: `max-width:${width}px;min-width:${width * 0.65}px;max-height:${room}` });
   const frameBox = make("div", { class: "mmviz-frame" }, make("div", { class: "mmviz-scroll" }, picture));
   const calls = outline(data);
   const bar = make("div", { class: "mmviz-bar", role: "toolbar", "aria-label": `steps of: ${data.title}` },
