@@ -33,6 +33,7 @@ class Excerpt:
     def __init__(self, recording: Recording, ends: Iterable[int]) -> None:
         self.recording = recording
         self.ends = [0, *ends]
+        self._config = getattr(recording.at(0), "config", None)
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -54,7 +55,7 @@ class Excerpt:
 
     def sentence(self, i: int) -> str:
         """What place `i` says."""
-        return told([step.event for step in self.since(i)], getattr(self.recording.at(0), "config", None))
+        return told([step.event for step in self.since(i)], self._config)
 
     def at(self, i: int) -> Any:
         """The state after `i` places, 0 to len(self), as a copy of your own."""
