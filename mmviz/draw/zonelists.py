@@ -124,8 +124,8 @@ def _path(graph: nx.MultiDiGraph[str], nid: int, kind: int) -> list[str]:
 
 def _remark(request: Request) -> str:
     if not request.words:
-        return (f"numbers: the way along the list of node {request.nid}, and the distances from there; below, the lists of "
-                "all nodes")
+        return (f"numbers: the way along the list of node {request.nid}, and the distances from there; "
+                "below, the lists of all nodes")
     return f"a request of node {request.nid}: {request.words}, list {KINDS[request.kind]}"
 
 
