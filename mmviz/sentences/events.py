@@ -14,6 +14,10 @@ def _policy(mode: int, nodes: str) -> str:
     return f"{MPOL_NAMES[mode]} {nodes and 'of nodes ' + nodes}".strip()
 
 
+def _nodes(nodes: str) -> str:
+    return f"only {'the nodes' if ',' in nodes else 'node'} {nodes}" if nodes else "any node"
+
+
 def _watermark(w: dict[str, Any]) -> str:
     reserve = f" and {w['reserve']:,} in reserve" if w["reserve"] else ""
     count = f"{w['free']:,} page{'s' * (w['free'] != 1)} of the counter count{'s' * (w['free'] == 1)}"
@@ -132,8 +136,7 @@ SENTENCES: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "SetCurrent": _current,
     "SetMempolicy": lambda w: f"The task's memory policy is now {_policy(w['mode'], w['nodes'])}.",
     "SetIlPrev": "Interleaving goes on after node {il_prev}.",
-    "NodemaskChosen": lambda w: f"Policy {_policy(w['mode'], '')}: "
-                                f"{'of the nodes only ' + w['nodes'] if w['nodes'] else 'any node'} may serve.",
+    "NodemaskChosen": lambda w: f"Policy {_policy(w['mode'], '')}: {_nodes(w['nodes'])} may serve.",
     "InterleaveChosen": lambda w: f"It was the turn of node {w['nid']}, and "
                                   f"{'it served' if w['hit'] else 'another had to serve, or none did'}.",
     "RequestPrepared": "A request for {pages} ({gfp}): zone {high_zone} or below, type {migratetype_name}.",
