@@ -28,7 +28,7 @@ unit: venv       ## unit, property and doctests, and their coverage
 	$(PY) -m coverage report --include='$(EXACT)' --fail-under=99.9
 
 nbval: venv      ## run every notebook and compare what it shows
-	$(PY) -m pytest -q $(PARALLEL) --dist loadfile --nbval --nbval-current-env notebooks/*.ipynb
+	$(PY) -m pytest -q --nbval --nbval-current-env notebooks/*.ipynb  # one after the other: kernels that start together can choose the same port
 
 browser: venv    ## the lessons in JupyterLab and as saved pages, in a real Chromium
 	$(PY) -m pytest -q $(PARALLEL) --dist loadfile tests/browser
