@@ -6,6 +6,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+const SILENT = "The kernel has not answered yet. If you have come back to this lesson, run this cell again.";
 const whole = (text, knob) => Math.max(knob.least, Math.min(knob.most, Math.round(+text)));
 
 // Each kind: how it is made, how it shows a value, how it reads one (undefined: nothing to be read yet).
@@ -42,7 +43,13 @@ const KINDS = {
 function render({ model, el }) {
   const root = make("div", { class: "mmviz-knobs", role: "group", "aria-label": model.get("title") });
   const knobs = model.get("spec").map((knob) => ({ ...KINDS[knob.kind](knob), name: knob.name, label: knob.label, needs: knob.needs }));
-  const tell = (name, value) => { model.set(name, value); model.save_changes(); };
+  let waiting = 0;
+  const tell = (name, value) => {
+    model.set(name, value);
+    model.save_changes();
+    clearTimeout(waiting);
+    waiting = setTimeout(() => { problem.textContent = SILENT; }, 5000);
+  };
   for (const knob of knobs) {
     knob.control.addEventListener("input", () => {
       const value = knob.read();
@@ -83,10 +90,16 @@ function render({ model, el }) {
     line.rows = Math.ceil(line.value.length / 85);
   };
   const showProblem = () => { problem.textContent = model.get("problem"); };
+  const heard = () => { clearTimeout(waiting); showProblem(); };
+  model.on("change:heard", heard);
   const shown = { values: showValues, line: showLine, problem: showProblem };
   for (const name in shown) { shown[name](); model.on(`change:${name}`, shown[name]); }
   el.replaceChildren(root);
-  return () => { for (const name in shown) model.off(`change:${name}`, shown[name]); };
+  return () => {
+    clearTimeout(waiting);
+    model.off("change:heard", heard);
+    for (const name in shown) model.off(`change:${name}`, shown[name]);
+  };
 }
 
 export default { render };

@@ -86,6 +86,7 @@ class Knobs(anywidget.AnyWidget):
     line = traitlets.Unicode().tag(sync=True)
     typed = traitlets.Unicode().tag(sync=True)
     problem = traitlets.Unicode().tag(sync=True)
+    heard = traitlets.Int(0).tag(sync=True)  # how often what was turned or typed has had its answer
 
     def __init__(self, knobs: Iterable[Knob], values: Mapping[str, Any], title: str) -> None:
         super().__init__(spec=[knob.plain() for knob in knobs], values=dict(values), start=dict(values), title=title)

@@ -152,6 +152,7 @@ class Panel(ipywidgets.VBox):  # type: ignore[misc]
         """Knobs and line show the setting of the picture, whatever was asked for."""
         self.knobs.values = self.setting.values()
         self.knobs.typed, self.knobs.line, self.knobs.problem = "", repr(self), problem
+        self.knobs.heard += 1
 
     def _raises(self) -> bool:
         return "PYTEST_CURRENT_TEST" in os.environ if self.raise_errors is None else self.raise_errors

@@ -8,6 +8,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 const LETTERS = "abcdef";
+const SILENT = "The kernel has not answered yet. If you have come back to this lesson, run this cell, and answer then.";
 const control = (tag, attributes, ...children) => make(tag, { ...attributes, "data-lm-suppress-shortcuts": "true" }, ...children);
 
 // Every view needs names of its own: radio buttons of one name exclude each other, and patterns are found by id.
@@ -101,7 +102,10 @@ function ask(root, model) {
     event.preventDefault();
     if (closed()) return;
     if (choice() < 0) verdict.textContent = "Choose an option first.";
-    else send({ answer: choice() });
+    else {
+      send({ answer: choice() });
+      setTimeout(() => { if (!closed()) verdict.textContent = SILENT; }, 3000);
+    }
   });
   again.addEventListener("click", () => send({ again: true }));
   run.addEventListener("click", () => {

@@ -12,6 +12,7 @@ CELLS = [
     "mv.Stepper(rec, mv.draw_free_area)",
     'mv.Quiz("03a-R3")',
     'mv.BuddyPanel("mib=4 order=2")',
+    'mv.Quiz("03a-R1", machine=mv.toy(4))',
 ]
 LEAVE = """async () => {
     const { context, sessionContext } = jupyterapp.shell.currentWidget;
@@ -42,7 +43,15 @@ def test_what_was_run_is_there_when_you_come_back(trial, notebook, lessons, tmp_
     again.keyboard.press("ArrowRight")
     expect(stepper).to_have_attribute("data-step", "4")
     expect(code_cell(again, 2).get_by_role("textbox", name="Code to hand in")).to_have_value(code)
-    expect(code_cell(again, 3).locator(".mmviz-player")).to_be_visible()
+    panel = code_cell(again, 3)
+    expect(panel.locator(".mmviz-player")).to_be_visible()
+    panel.get_by_role("slider", name="order").focus()
+    again.keyboard.press("ArrowRight")
+    unasked = code_cell(again, 4).locator(".mmviz-quiz")
+    unasked.get_by_role("radio").first.check()
+    unasked.get_by_role("button", name="Answer").click()
+    expect(unasked.get_by_role("status")).to_contain_text("run this cell")
+    expect(code_cell(again, 3).get_by_role("alert")).to_contain_text("run this cell again")
     expect(again.get_by_text("Error displaying widget")).to_have_count(0)
     again.screenshot(path=(shot := tmp_path / "again.png"))
     print(shot)
