@@ -252,12 +252,10 @@ def _box(name: str, is_lit: bool, here: str | None) -> list[Mark]:
 
 
 def _here(name: str, x: float, y: float, width: float) -> Mark:
-    """Beside the triangle, where there is room; over the zonelist there is none, and it stands higher."""
-    if name == "zonelist":
+    """Beside the triangle, where there is room; over a narrow box there is none, and it stands higher."""
+    if name in ("zonelist", "list", "page"):
         return Text("here", STRONG, x, y - 18, "you are here")
-    to_the_left = name in ("list", "page")
-    return Text("here", STRONG, x + width / 2 + (-12 if to_the_left else 12), y - 4, "you are here",
-                anchor="end" if to_the_left else "start")
+    return Text("here", STRONG, x + width / 2 + 12, y - 4, "you are here")
 
 
 def _arrows(path: tuple[str, ...], back: bool) -> list[Mark]:
