@@ -51,7 +51,7 @@ class Shape(NamedTuple):
 
 
 class Glyphs(NamedTuple):
-    """A text with its baseline, relative to the origin of its mark."""
+    """A text with its baseline, relative to its mark."""
 
     x: float
     y: float

@@ -19,6 +19,7 @@ from ..errors import CaptureError
 from ..kernel import DATA
 from .coding import unshrink
 
+COLUMNS = ("line", "runs", "lesson", "differs")
 NOTEBOOKS = DATA.parent / "notebooks"
 STORY = re.compile(r'<script type="application/json" class="mmviz-data">(.*?)</script>', re.S)
 TREE = re.compile(r"^ *(\w+)\(.*\)(?: \{|;)$", re.M)  # a line of `narrate`
@@ -41,11 +42,15 @@ def coverage(notebooks: Path = NOTEBOOKS) -> list[Line]:
     Raises
     ------
     CaptureError
-        If the table is not of the outline's lines, in their order.
+        If the table lacks a column, or is not of the outline's lines, in their order.
     """
     lines = list(outline_lines())
     with open(DATA / "outline_coverage.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        reader = csv.DictReader(file)
+        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+            raise CaptureError(f"data/outline_coverage.csv:1: the columns must be {', '.join(COLUMNS)}, missing: "
+                               f"{', '.join(sorted(missing))}")
+        rows = list(reader)
     for number, (line, row) in enumerate(zip(lines, rows, strict=False), 2):
         if line != row["line"]:
             raise CaptureError(f"data/outline_coverage.csv:{number}: the outline says {line!r}, got {row['line']!r}")

@@ -29,13 +29,17 @@ def test_a_lesson_that_records_nothing_covers_nothing(tmp_path):
     assert not any(line.recorded for line in outline.coverage(tmp_path))
 
 
-@pytest.mark.parametrize("change", [lambda rows: rows[:-1], lambda rows: [rows[0], *rows[2:], rows[1]]])
-def test_a_table_of_other_lines_is_told(monkeypatch, tmp_path, change):
+@pytest.mark.parametrize("change, told", [
+    (lambda rows: rows[:-1], r"outline_coverage.csv.*the outline"),
+    (lambda rows: [rows[0], *rows[2:], rows[1]], r"outline_coverage.csv.*the outline"),
+    (lambda rows: [rows[0].replace("differs", "other"), *rows[1:]], r"outline_coverage.csv:1: .*missing: differs"),
+])
+def test_a_table_of_other_lines_is_told(monkeypatch, tmp_path, change, told):
     for name in ("outline.md", "outline_coverage.csv"):
         text = (outline.DATA / name).read_text()
         (tmp_path / name).write_text(text if name.endswith("md") else "".join(change(text.splitlines(True))))
     monkeypatch.setattr(outline, "DATA", tmp_path)
-    with pytest.raises(CaptureError, match=r"outline_coverage.csv.*the outline"):
+    with pytest.raises(CaptureError, match=told):
         outline.coverage()
 
 
